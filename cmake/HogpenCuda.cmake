@@ -1,0 +1,20 @@
+# Decides whether the CUDA kernels are built, and sets HOGPEN_HAS_CUDA.
+include(CheckLanguage)
+set(HOGPEN_HAS_CUDA OFF)
+if(NOT HOGPEN_CUDA STREQUAL "OFF")
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90)
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    # CMake 3.25 knows no C++20 flag for nvcc 13, and the kernels need none.
+    set(CMAKE_CUDA_STANDARD 17)
+    set(CMAKE_CUDA_EXTENSIONS OFF)
+    enable_language(CUDA)
+    set(HOGPEN_HAS_CUDA ON)
+  elseif(HOGPEN_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "HOGPEN_CUDA=ON, but no nvcc was found: put it on PATH, or set CUDACXX, "
+                        "or configure with HOGPEN_CUDA=OFF")
+  endif()
+endif()
+message(STATUS "hogpen: CUDA kernels ${HOGPEN_HAS_CUDA} (HOGPEN_CUDA=${HOGPEN_CUDA})")

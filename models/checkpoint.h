@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/core/file.h"
+#include "runtime/memory/arena.h"
+
+namespace hogpen {
+
+/// One file of a checkpoint in memory: a private copy of an Arena's bytes, taken while the workers are paused.
+using Snapshot = std::vector<std::byte>;
+
+/// What a checkpoint is made of. docs/formats.md describes the files.
+struct CheckpointContent {
+  std::int64_t step = 0;      ///< batches done
+  Snapshot model;             ///< safetensors bytes
+  Snapshot optimizer;         ///< safetensors bytes; empty when there is no state
+  std::string state_json;     ///< the trainer's own record, a JSON object
+};
+
+/// The checkpoints of one run: directories `step-N/` with model.safetensors, optimizer.safetensors and state.json.
+///
+/// Saving is atomic: everything is written and synced in `step-N.tmp/`, which is then renamed. state.json holds for each
+/// tensor its CRC-32 (zlib), which loading checks.
+///
+/// Sharing: one process at a time may save. Owns: nothing.
+class CheckpointStore {
+ public:
+  /// `keep`: how many of the newest checkpoints to keep; 0 keeps all. Removes leftovers (`*.tmp`) of a killed run.
+  CheckpointStore(std::filesystem::path directory, int keep, FileSystem& files = FileSystem::real());
+
+  /// Writes a checkpoint and removes the oldest beyond `keep`. Fillers of the Arena are left out of the files. The same
+  /// step saved again replaces the earlier one. Returns its directory.
+  ///
+  /// Throws: UsageError naming the first tensor that holds NaN or Inf, before anything is written; SystemError (disk full,
+  /// no permission) with nothing left behind.
+  std::filesystem::path save(const CheckpointContent& content);
+
+  /// The complete checkpoint with the highest step, if there is one.
+  [[nodiscard]] std::optional<std::filesystem::path> latest() const;
+
+ private:
+  std::filesystem::path directory_;
+  int keep_ = 0;
+  FileSystem* files_;
+};
+
+/// Removes the fillers from a safetensors file in memory; no copy is made where there are none.
+[[nodiscard]] Snapshot without_padding(Snapshot safetensors);
+
+/// Copies the tensors of a safetensors file into the Arena's tensors of the same names.
+///
+/// Throws: FormatError when the file is damaged; UsageError naming the first tensor that is absent, left over, or of
+/// another shape or dtype. The Arena is unchanged when it throws.
+void load_safetensors(const std::filesystem::path& file, const Arena& arena);
+
+/// Reads state.json of a checkpoint directory and checks the CRC of every tensor of its files.
+/// A lone `.safetensors` file (saved from Python) has no state: an empty object.
+/// Throws: UsageError when there is no checkpoint at that path; FormatError with file and byte or tensor.
+[[nodiscard]] nlohmann::json load_state(const std::filesystem::path& checkpoint);
+
+/// `checkpoint`/model.safetensors, or `checkpoint` itself when it is a file.
+[[nodiscard]] std::filesystem::path model_file(const std::filesystem::path& checkpoint);
+
+}  // namespace hogpen

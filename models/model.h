@@ -1,0 +1,29 @@
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace hogpen {
+
+/// A module and how to call it: torch::nn::Module itself has no forward.
+struct Model {
+  std::shared_ptr<torch::nn::Module> module;
+  std::function<at::Tensor(const at::Tensor&)> forward;
+  bool takes_images = false;  ///< input [batch, 1, height, width]; else [batch, features]
+};
+
+/// Makes a fresh model with its initial parameters. Called once in each worker, so that nothing but parameters is shared.
+using ModelFactory = std::function<Model()>;
+
+/// Builds a torch::nn::Sequential from a text such as "Linear(784,128) ReLU Linear(128,10)". Parameters are named as in
+/// PyTorch ("0.weight").
+///
+/// Layers: Linear(in,out[,bias=false]), Conv2d(in,out,kernel[,stride=1][,padding=0]), MaxPool2d(kernel[,stride]), Flatten,
+/// Dropout([p]), ReLU, Tanh, Sigmoid, GELU, LogSoftmax (over the last dimension).
+/// Throws: FormatError whose `where` is the column, and whose message shows the text with a caret under the place.
+[[nodiscard]] Model parse_model(const std::string& text);
+
+}  // namespace hogpen

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/update.h"
+#include "runtime/memory/arena.h"
+
+namespace hogpen {
+
+enum class OptimizerKind { sgd, adam, adamw, adagrad, rmsprop };
+
+/// Who owns an optimizer's state (momentum, Adam's moments).
+enum class StateSharing {
+  private_,  ///< each worker has its own, as in PyTorch's mnist_hogwild
+  shared,    ///< one for all workers, updated by each, with one atomic step counter
+};
+
+/// Names and defaults are those of torch.optim.
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::sgd;
+  double momentum = 0.0;      ///< sgd, rmsprop
+  double dampening = 0.0;     ///< sgd
+  bool nesterov = false;      ///< sgd
+  double weight_decay = 0.0;  ///< L2 penalty; decoupled for adamw, whose PyTorch default is 0.01
+  double beta1 = 0.9;         ///< adam, adamw
+  double beta2 = 0.999;       ///< adam, adamw
+  double alpha = 0.99;        ///< rmsprop
+  double eps = 1e-8;          ///< adam, adamw, rmsprop; PyTorch's default for adagrad is 1e-10
+  double lr_decay = 0.0;      ///< adagrad
+  StateSharing state = StateSharing::private_;
+
+  /// Throws: UsageError naming the field that makes no sense.
+  void check() const;
+};
+
+/// The options with torch.optim's defaults of that kind. Throws: UsageError for a name that is none.
+[[nodiscard]] OptimizerOptions default_optimizer(const std::string& name);
+[[nodiscard]] std::string to_string(OptimizerKind kind);
+
+/// One parameter of the model: a place in the flat range of the model's Arena.
+struct FlatSlice {
+  std::int64_t offset = 0;  ///< in elements, from the beginning of the flat range
+  std::int64_t numel = 0;
+};
+
+/// What one worker needs to update the shared parameters: hyper-parameters, and its view of the state.
+///
+/// State lies in an Arena of its own (`state_specs`): for each state buffer of the optimizer one float32 tensor
+/// [copies, flat_numel], named as torch.optim names it ("momentum_buffer", "exp_avg", "exp_avg_sq", "sum", "square_avg"),
+/// and "step", int64 [copies]; copies is 1 when shared, else the number of workers. So a worker that replaces a dead one
+/// goes on with its state, and a checkpoint holds everybody's.
+///
+/// Sharing: one object a worker; the tensors behind it are shared memory.
+/// Owns: shares of the Arenas.
+class Optimizer {
+ public:
+  [[nodiscard]] static std::vector<TensorSpec> state_specs(const OptimizerOptions& options, std::int64_t flat_numel,
+                                                           int workers);
+
+  /// `parameters`: 1-D float32, the flat range of the model's Arena. `state`: an Arena of `state_specs`.
+  Optimizer(const OptimizerOptions& options, at::Tensor parameters, Arena state, int rank, kernels::Write write);
+
+  /// One step: for each i, updates the parameters of `slices[i]` by `gradients[i]`.
+  ///
+  /// Shapes: gradients[i] is contiguous and has slices[i].numel elements; an undefined one is skipped, as in PyTorch.
+  /// Dtypes: float32. Sharing: parameters, and shared state, race with other workers' steps as `write` says.
+  void step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients);
+
+ private:
+  OptimizerOptions options_;
+  at::Tensor parameters_;
+  Arena state_;
+  int rank_ = 0;
+  kernels::Write write_ = kernels::Write::plain;
+};
+
+}  // namespace hogpen

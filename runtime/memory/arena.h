@@ -1,0 +1,64 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "runtime/memory/safetensors.h"
+#include "runtime/memory/segment.h"
+
+namespace hogpen {
+
+/// Named tensors in one Segment: one descriptor and one mapping however many they are.
+///
+/// The Segment is a valid safetensors file. So a checkpoint is a copy of it, and any program that reads safetensors can
+/// look into a live model. Data begins on a page, every tensor on 64 bytes.
+///
+/// A copy of an Arena is another handle to the same memory. Tensors keep the mapping alive, also when every Arena handle
+/// is gone.
+///
+/// Sharing: tensors are shared memory; const members may be called from several threads.
+/// Owns: a share of the Segment.
+class Arena {
+ public:
+  /// Makes a zero-filled Arena. `label` shows in /proc/PID/maps.
+  ///
+  /// Throws: what `lay_out` and `Segment::create` throw.
+  [[nodiscard]] static Arena create(std::string_view label, std::span<const TensorSpec> specs,
+                                    std::map<std::string, std::string> metadata = {});
+
+  /// Attaches to an Arena that another process made.
+  ///
+  /// Throws: FormatError when the Segment is not a safetensors file or its tensors are not aligned for views;
+  /// UsageError when `expected_layout` is given and is not `layout_hash()`.
+  [[nodiscard]] static Arena attach(Segment segment, std::optional<std::uint64_t> expected_layout = {});
+
+  /// A view of the named tensor. Throws: UsageError for a name that is not there.
+  [[nodiscard]] at::Tensor tensor(std::string_view name) const;
+  /// A view of the i-th entry of `header()`.
+  [[nodiscard]] at::Tensor tensor(std::size_t index) const;
+  /// The bytes [begin, end) of the data section as one 1-D float32 tensor, fillers included.
+  ///
+  /// Requires: begin and end multiples of 4, within the data section.
+  [[nodiscard]] at::Tensor flat(std::size_t begin, std::size_t end) const;
+
+  [[nodiscard]] const SafetensorsHeader& header() const noexcept;
+  [[nodiscard]] std::span<std::byte> data() const noexcept;  ///< the data section
+  [[nodiscard]] const Segment& segment() const noexcept;
+  /// A hash of names, dtypes, shapes and places: equal where two processes may share.
+  [[nodiscard]] std::uint64_t layout_hash() const noexcept;
+
+ private:
+  struct State;
+  explicit Arena(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace hogpen

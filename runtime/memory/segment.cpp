@@ -1,0 +1,77 @@
+#include "runtime/memory/segment.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "runtime/core/error.h"
+#include "runtime/memory/limits.h"
+
+namespace hogpen {
+namespace {
+
+std::byte* map_shared(int fd, std::size_t size_bytes, Segment::Access access) {
+  const int protection = access == Segment::Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* address = ::mmap(nullptr, size_bytes, protection, MAP_SHARED, fd, 0);
+  if (address == MAP_FAILED) throw SystemError(fmt::format("mmap of {} bytes of shared memory", size_bytes), errno);
+  return static_cast<std::byte*>(address);
+}
+
+// A memfd that cannot be filled ends in SIGBUS at first touch, or in the OOM killer shooting bystanders.
+void check_available(std::string_view label, std::size_t size_bytes) {
+  const MemoryLimit limit = memory_limit();
+  if (size_bytes <= limit.available_bytes) return;
+  throw SystemError(fmt::format("shared memory for {}: {} bytes asked, {} available by {}", label, size_bytes,
+                                limit.available_bytes, limit.source),
+                    ENOMEM, "free memory, raise the limit, or use a smaller model, batch or data set");
+}
+
+}  // namespace
+
+Segment Segment::create(std::string_view label, std::size_t size_bytes) {
+  require(size_bytes > 0, "shared memory for {} must be larger than 0 bytes", label);
+  check_available(label, size_bytes);
+  const std::string name = fmt::format("hogpen:{}", label);
+  Fd fd(syscall_ok(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
+  if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(size_bytes)); error != 0) {
+    throw SystemError(fmt::format("posix_fallocate of {} bytes of shared memory for {}", size_bytes, label), error,
+                      "see `ulimit -f` and the memory limits that `hogpen info` prints");
+  }
+  syscall_ok(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), "fcntl(F_ADD_SEALS)");
+  std::byte* data = map_shared(fd.get(), size_bytes, Access::read_write);
+  return Segment(std::move(fd), data, size_bytes);
+}
+
+Segment Segment::attach(Fd fd, Access access) {
+  struct ::stat status {};
+  syscall_ok(::fstat(fd.get(), &status), "fstat of a shared-memory descriptor");
+  require(status.st_size > 0, "the descriptor of a shared segment must not be empty");
+  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+  require(seals >= 0 && (seals & F_SEAL_SHRINK) != 0,
+          "a shared segment must be a memfd that is sealed against shrinking");
+  const auto size = static_cast<std::size_t>(status.st_size);
+  std::byte* data = map_shared(fd.get(), size, access);
+  return Segment(std::move(fd), data, size);
+}
+
+Segment::Segment(Fd fd, std::byte* data, std::size_t size) noexcept : fd_(std::move(fd)), data_(data), size_(size) {}
+
+Segment::Segment(Segment&& other) noexcept
+    : fd_(std::move(other.fd_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Segment& Segment::operator=(Segment&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+Segment::~Segment() {
+  if (data_) ::munmap(data_, size_);
+}
+
+}  // namespace hogpen
