@@ -1,0 +1,35 @@
+#include "runtime/process/launcher.h"
+
+#include <utility>
+
+#include "runtime/process/process.h"
+#include "runtime/process/supervisor.h"
+
+namespace hogpen {
+
+Launcher::Launcher(LauncherOptions options) : options_(options) {
+  require(options.workers >= 1 && options.workers <= 4096, "the number of workers must be 1 to 4096, but is {}",
+          options.workers);
+  require(options.max_restarts >= 0, "max_restarts must not be negative, but is {}", options.max_restarts);
+  require(options.threads_per_worker >= 0, "threads_per_worker must not be negative, but is {}",
+          options.threads_per_worker);
+  control_ = std::make_shared<ControlBlock>(options.workers);
+}
+
+void Launcher::every(std::chrono::milliseconds period, std::function<void()> tick) {
+  require(period.count() > 0, "the period of a tick must be positive, but is {} ms", period.count());
+  period_ = period;
+  tick_ = std::move(tick);
+}
+
+LaunchReport Launcher::run(WorkerBody body) {
+  detail::Supervisor supervisor(options_, control_, std::move(body), keeper_);
+  return supervisor.run(period_, tick_);
+}
+
+void run_isolated(WorkersAs workers_as, const std::function<void()>& body) {
+  if (workers_as == WorkersAs::threads) return body();
+  Process::start(body).join();
+}
+
+}  // namespace hogpen

@@ -1,0 +1,200 @@
+#include "runtime/process/supervisor.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "runtime/core/log.h"
+#include "runtime/memory/limits.h"
+
+namespace hogpen::detail {
+namespace {
+
+constexpr int kSignalEvent = -1;  // Other events carry a rank.
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+void watch(const Fd& epoll, int fd, int event_id) {
+  epoll_event event{.events = EPOLLIN, .data = {.fd = event_id}};
+  syscall_ok(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+}
+
+}  // namespace
+
+Supervisor::Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, WorkerBody body,
+                       WorkerBody keeper)
+    : options_(options),
+      control_(std::move(control)),
+      body_(std::move(body)),
+      keeper_(std::move(keeper)),
+      threads_(options.threads_per_worker > 0 ? options.threads_per_worker
+                                              : std::max(1, usable_cpus() / options.workers)),
+      epoll_(syscall_ok(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")) {
+  if (!options_.handle_signals) return;
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signals_ = Fd(syscall_ok(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd"));
+  watch(epoll_, signals_.get(), kSignalEvent);
+}
+
+Supervisor::~Supervisor() {
+  if (!signals_) return;
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+LaunchReport Supervisor::run(std::chrono::milliseconds period, const std::function<void()>& tick) {
+  for (int rank = 0; rank < control_->workers(); ++rank) start(rank);
+  if (keeper_) start(control_->workers());
+  const auto next_tick = [&] { return period.count() > 0 ? Deadline::after(period) : Deadline::never(); };
+  Deadline tick_at = next_tick();
+  while (!lives_.empty()) {
+    const Deadline stall_check =
+        options_.stall_timeout.count() > 0
+            ? Deadline::after(std::max(options_.stall_timeout / 8, std::chrono::milliseconds(1)))
+            : Deadline::never();
+    wait_for_event(std::min({tick_at, stall_check, workers_end_, keepers_end_}));
+    if (tick_at.has_passed()) {
+      tick();
+      tick_at = next_tick();
+    }
+    look_for_stalls();
+    end_what_is_overdue();
+  }
+  if (failure_ && stalled_out_) throw TimeoutError(failure_->describe());
+  if (failure_) throw WorkerError(*failure_);
+  return std::move(report_);
+}
+
+void Supervisor::start(int rank) {
+  WorkerSlot& slot = control_->slot(rank);
+  slot.state.store(WorkerState::absent);
+  slot.heartbeat.store(0);
+  Life life{.incarnation =
+                start_incarnation(options_.workers_as, control_, rank, threads_, is_keeper(rank) ? keeper_ : body_),
+            .began = Deadline::Clock::now()};
+  watch(epoll_, life.incarnation->sentinel(), rank);
+  lives_[rank] = std::move(life);
+}
+
+void Supervisor::wait_for_event(Deadline deadline) {
+  std::array<epoll_event, 16> events;
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), deadline.poll_timeout());
+  if (count < 0 && errno != EINTR) throw SystemError("epoll_wait", errno);
+  for (int i = 0; i < count; ++i) {
+    const int id = events[static_cast<std::size_t>(i)].data.fd;
+    if (id == kSignalEvent) {
+      on_signal();
+    } else {
+      on_end(id);
+    }
+  }
+}
+
+void Supervisor::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+    if (report_.stopped_by) {  // The second one: the user will not wait.
+      for (auto& [rank, life] : lives_) kill(rank, life, "a second signal");
+      continue;
+    }
+    report_.stopped_by = static_cast<int>(info.ssi_signo);
+    log(LogLevel::info, "{}: finishing the current step and saving; once more to kill",
+        signal_name(*report_.stopped_by));
+    ask_to_stop();
+  }
+}
+
+void Supervisor::on_end(int rank) {
+  const auto found = lives_.find(rank);
+  if (found == lives_.end()) return;
+  Life life = std::move(found->second);
+  lives_.erase(found);
+  // Closing alone would not do: a child forked meanwhile holds a copy of the descriptor.
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, life.incarnation->sentinel(), nullptr);
+  WorkerExit exit = life.incarnation->collect();
+  WorkerSlot& slot = control_->slot(rank);
+  slot.pid.store(0);
+  slot.state.store(exit.ok() ? WorkerState::finished : WorkerState::absent);
+  if (is_keeper(rank)) control_->resume_workers();  // It may have died while they waited for it.
+  if (!exit.ok()) on_failure(rank, life, std::move(exit));
+  if (!workers_are_left() && keepers_end_.is_never()) {
+    control_->header().workers_done.store(1, std::memory_order_release);
+    keepers_end_ = Deadline::after(options_.keeper_grace);
+  }
+}
+
+void Supervisor::on_failure(int rank, const Life& life, WorkerExit exit) {
+  if (life.has_stalled) exit.message = fmt::format("it made no step for {} ms", options_.stall_timeout.count());
+  const bool is_stopping = control_->header().should_stop.load() != 0;
+  const bool was_asked = life.was_killed || (is_stopping && !is_keeper(rank) && exit.signal);
+  if (was_asked) return;
+  const bool retry_is_of_use =
+      exit.exit_code != 2 && !(is_keeper(rank) && exit.exit_code) && !(is_stopping && !is_keeper(rank));
+  const auto restarts = static_cast<int>(report_.deaths.size());
+  if (retry_is_of_use && restarts < options_.max_restarts) {
+    log(LogLevel::warning, "{}; replaced (restart {} of at most {})", exit.describe(), restarts + 1,
+        options_.max_restarts);
+    report_.deaths.push_back(std::move(exit));
+    start(rank);
+    return;
+  }
+  if (!failure_) {
+    stalled_out_ = life.has_stalled;
+    failure_ = std::move(exit);
+  }
+  ask_to_stop();
+}
+
+void Supervisor::ask_to_stop() {
+  control_->header().should_stop.store(1);
+  if (workers_end_.is_never()) workers_end_ = Deadline::after(options_.grace);
+}
+
+void Supervisor::kill(int rank, Life& life, const char* reason) {
+  if (!life.incarnation->kill()) {
+    throw TimeoutError(fmt::format("worker {} did not end ({}), and a thread cannot be killed", rank, reason),
+                       "run the workers as processes, or let their body return soon after should_stop()");
+  }
+  life.was_killed = true;
+}
+
+void Supervisor::look_for_stalls() {
+  if (options_.stall_timeout.count() == 0) return;
+  for (auto& [rank, life] : lives_) {
+    if (is_keeper(rank) || life.was_killed || life.has_stalled) continue;
+    const Deadline::Clock::time_point beat{Deadline::Clock::duration(control_->slot(rank).heartbeat.load())};
+    if (Deadline::Clock::now() - std::max(beat, life.began) < options_.stall_timeout) continue;
+    kill(rank, life, "no step within the stall time-out");
+    life.was_killed = false;
+    life.has_stalled = true;
+  }
+}
+
+void Supervisor::end_what_is_overdue() {
+  for (auto& [rank, life] : lives_) {
+    if (life.was_killed) continue;
+    const Deadline& end = is_keeper(rank) ? keepers_end_ : workers_end_;
+    if (!end.has_passed()) continue;
+    log(LogLevel::warning, "{} did not end in time: killed",
+        is_keeper(rank) ? "the keeper" : fmt::format("worker {}", rank));
+    kill(rank, life, "grace is over");
+  }
+  if (workers_end_.has_passed()) workers_end_ = workers_are_left() ? workers_end_ : Deadline::never();
+}
+
+bool Supervisor::workers_are_left() const noexcept {
+  return std::any_of(lives_.begin(), lives_.end(), [&](const auto& life) { return !is_keeper(life.first); });
+}
+
+}  // namespace hogpen::detail

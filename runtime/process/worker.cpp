@@ -1,0 +1,87 @@
+#include "runtime/process/worker.h"
+
+namespace hogpen {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A waiter looks up this often, in case the process that should wake it has died.
+constexpr auto kLookUp = 50ms;
+// Relaxed: a worker's own counters and its heartbeat are read for display; they order nothing.
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+bool Worker::should_stop() const noexcept {
+  // Relaxed: whether it is seen one step sooner or later does not matter, and it publishes no data.
+  return control_.header().should_stop.load(kRelaxed) != 0;
+}
+
+void Worker::stop_all() noexcept {
+  control_.header().should_stop.store(1, kRelaxed);
+}
+
+bool Worker::workers_are_done() const noexcept {
+  return control_.header().workers_done.load(std::memory_order_acquire) != 0;
+}
+
+void Worker::wait_for_start() {
+  ControlHeader& header = control_.header();
+  slot().state.store(WorkerState::starting);
+  bool all_here = true;
+  for (int rank = 0; rank < world_size(); ++rank) {
+    all_here = all_here && control_.slot(rank).state.load() != WorkerState::absent;
+  }
+  if (all_here) {  // The last one to come sees all others: stores and loads above are sequentially consistent.
+    header.started.store(1);
+    futex_wake_all(header.started);
+  }
+  while (header.started.load() == 0 && !should_stop()) futex_wait(header.started, 0, Deadline::after(kLookUp));
+  slot().state.store(WorkerState::running);
+  boundary();
+}
+
+std::optional<std::uint64_t> Worker::claim(std::uint64_t end) noexcept {
+  // Relaxed: the number alone is handed out; the data it stands for has not changed since before the fork.
+  std::atomic<std::uint64_t>& cursor = control_.header().cursor;
+  std::uint64_t chunk = cursor.load(kRelaxed);
+  while (chunk < end) {
+    if (cursor.compare_exchange_weak(chunk, chunk + 1, kRelaxed)) return chunk;
+  }
+  return std::nullopt;
+}
+
+void Worker::step_done(std::uint64_t samples, double loss) {
+  WorkerSlot& mine = slot();
+  mine.steps.store(mine.steps.load(kRelaxed) + 1, kRelaxed);
+  mine.samples.store(mine.samples.load(kRelaxed) + samples, kRelaxed);
+  mine.loss.store(loss, kRelaxed);
+  boundary();
+}
+
+void Worker::step_skipped(double loss) {
+  WorkerSlot& mine = slot();
+  mine.skipped.store(mine.skipped.load(kRelaxed) + 1, kRelaxed);
+  mine.loss.store(loss, kRelaxed);
+  boundary();
+}
+
+void Worker::boundary() {
+  WorkerSlot& mine = slot();
+  mine.heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
+  FutexWord& pause = control_.header().pause;
+  if (pause.load() == 0) [[likely]]
+    return;
+  mine.state.store(WorkerState::paused);
+  while (true) {
+    while (pause.load() != 0 && !should_stop()) {
+      futex_wait(pause, 1, Deadline::after(kLookUp));
+      mine.heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
+    }
+    mine.state.store(WorkerState::running);
+    if (pause.load() == 0 || should_stop()) return;
+    mine.state.store(WorkerState::paused);  // A new pause began in between.
+  }
+}
+
+}  // namespace hogpen

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "runtime/core/deadline.h"
+#include "runtime/core/fd.h"
+#include "runtime/process/incarnation.h"
+#include "runtime/process/launcher.h"
+
+namespace hogpen::detail {
+
+/// The launcher's event loop: one epoll over a sentinel a worker and a descriptor for signals.
+///
+/// Sharing: one thread. Owns: the workers' incarnations while it runs.
+class Supervisor {
+ public:
+  Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, WorkerBody body, WorkerBody keeper);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  LaunchReport run(std::chrono::milliseconds period, const std::function<void()>& tick);
+
+ private:
+  struct Life {
+    std::unique_ptr<Incarnation> incarnation;
+    Deadline::Clock::time_point began;
+    bool was_killed = false;   // by us, at the end of the grace
+    bool has_stalled = false;  // killed by us for that
+  };
+
+  void start(int rank);
+  void wait_for_event(Deadline deadline);
+  void on_signal();
+  void on_end(int rank);
+  void on_failure(int rank, const Life& life, WorkerExit exit);
+  void ask_to_stop();
+  void kill(int rank, Life& life, const char* reason);
+  void look_for_stalls();
+  void end_what_is_overdue();
+  [[nodiscard]] bool workers_are_left() const noexcept;
+  [[nodiscard]] bool is_keeper(int rank) const noexcept { return rank == control_->workers(); }
+
+  const LauncherOptions options_;
+  std::shared_ptr<ControlBlock> control_;
+  WorkerBody body_;
+  WorkerBody keeper_;
+  int threads_ = 1;
+  Fd epoll_;
+  Fd signals_;
+  std::map<int, Life> lives_;  // by rank
+  LaunchReport report_;
+  std::optional<WorkerExit> failure_;
+  bool stalled_out_ = false;
+  Deadline workers_end_ = Deadline::never();
+  Deadline keepers_end_ = Deadline::never();
+};
+
+}  // namespace hogpen::detail

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "runtime/core/deadline.h"
+#include "runtime/process/control_block.h"
+
+namespace hogpen {
+
+/// What a worker's body knows of its launch: its rank, when to stop, what to do next. The same for processes and
+/// threads.
+///
+/// Sharing: used by its own process or thread alone. Owns: nothing; the launcher outlives it.
+class Worker {
+ public:
+  Worker(ControlBlock& control, int rank) noexcept : control_(control), rank_(rank) {}
+
+  [[nodiscard]] int rank() const noexcept { return rank_; }
+  [[nodiscard]] int world_size() const noexcept { return control_.workers(); }
+  [[nodiscard]] ControlBlock& control() const noexcept { return control_; }
+  [[nodiscard]] WorkerSlot& slot() const noexcept { return control_.slot(rank_); }
+
+  /// True once someone asked for the end: Ctrl-C, another worker's failure, `stop_all`.
+  [[nodiscard]] bool should_stop() const noexcept;
+  /// Asks every worker to finish its step and return.
+  void stop_all() noexcept;
+  /// For the keeper: true once every worker has ended.
+  [[nodiscard]] bool workers_are_done() const noexcept;
+
+  /// Waits until every worker has come this far for the first time. A worker that replaces a dead one passes at once
+  /// when the others have started already. Begin the loop after it.
+  void wait_for_start();
+
+  /// Claims the next chunk of shared work, from 0; no value when `end` is reached. No two workers get the same one, and
+  /// one that dies takes its chunk along.
+  [[nodiscard]] std::optional<std::uint64_t> claim(std::uint64_t end) noexcept;
+
+  /// A step boundary: publishes progress, and waits here while a pause is asked for.
+  void step_done(std::uint64_t samples, double loss);
+  /// A step boundary of a step that made no update.
+  void step_skipped(double loss);
+
+ private:
+  void boundary();
+
+  ControlBlock& control_;
+  int rank_;
+};
+
+/// The body of a worker. It returns when its work is done or `should_stop()`.
+using WorkerBody = std::function<void(Worker&)>;
+
+}  // namespace hogpen
