@@ -8,7 +8,9 @@
 #
 # find_package(Torch) of LibTorch itself is not used: it wants a CUDA toolkit, leaks flags into its caller and asks
 # nvcc 13 for an architecture that it no longer knows.
-set(HOGPEN_TORCH_ROOT "$ENV{HOGPEN_TORCH_ROOT}" CACHE PATH "A LibTorch with include/ and lib/")
+if(NOT HOGPEN_TORCH_ROOT)
+  set(HOGPEN_TORCH_ROOT "$ENV{HOGPEN_TORCH_ROOT}" CACHE PATH "A LibTorch with include/ and lib/")
+endif()
 if(EXISTS "${PROJECT_SOURCE_DIR}/.venv/bin/python")
   set(hogpen_default_python "${PROJECT_SOURCE_DIR}/.venv/bin/python")
 else()
@@ -20,7 +22,9 @@ set(LibTorch_ROOT_FOUND "${HOGPEN_TORCH_ROOT}")
 if(NOT LibTorch_ROOT_FOUND)
   execute_process(
     COMMAND ${HOGPEN_PYTHON} -c
-      "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '', end='')"
+      "import importlib.util as util
+spec = util.find_spec('torch')
+print(spec.submodule_search_locations[0] if spec else '', end='')"
     OUTPUT_VARIABLE LibTorch_ROOT_FOUND ERROR_QUIET)
 endif()
 
@@ -28,8 +32,10 @@ find_path(LibTorch_INCLUDE_DIR c10/core/TensorImpl.h
           HINTS "${LibTorch_ROOT_FOUND}/include" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS "${LibTorch_ROOT_FOUND}/lib" NO_DEFAULT_PATH NO_CACHE)
 find_library(LibTorch_C10_LIBRARY c10 HINTS "${LibTorch_ROOT_FOUND}/lib" NO_DEFAULT_PATH NO_CACHE)
-if(LibTorch_INCLUDE_DIR)
-  file(STRINGS "${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h" version_lines REGEX "TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+set(LibTorch_VERSION "")
+set(version_header "${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h")  # absent before 2.9
+if(EXISTS "${version_header}")
+  file(STRINGS "${version_header}" version_lines REGEX "TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
   string(REGEX REPLACE "[^0-9]+([0-9]+)" ".\\1" LibTorch_VERSION "${version_lines}")
   string(REGEX REPLACE "^\\.|;" "" LibTorch_VERSION "${LibTorch_VERSION}")
 endif()
@@ -52,8 +58,8 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::torch)
     INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR}")
   add_library(LibTorch::torch SHARED IMPORTED)
   set(torch_include "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
-  # The libraries torch_cpu itself needs (libcudart, libcupti, libgomp of the wheel) are found at run time by its own
-  # RUNPATH; the linker needs no look at them.
+  # The libraries that torch_cpu itself needs (libcudart, libcupti, libgomp of the wheel) are found at run time by its
+  # own RPATH; the linker needs no look at them.
   set_target_properties(LibTorch::torch PROPERTIES
     IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${torch_include}"

@@ -1,0 +1,29 @@
+# `cmake --install`: the command, and a package for `find_package(hogpen)` with the targets hogpen::kernels,
+# hogpen::runtime and hogpen::models. Headers keep their places below include/hogpen, so that a consumer writes
+# #include "runtime/memory/arena.h" as hogpen itself does.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+set(hogpen_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hogpen)
+
+foreach(part IN ITEMS kernels runtime models)
+  set_target_properties(hogpen_${part} PROPERTIES EXPORT_NAME ${part})
+  target_compile_features(hogpen_${part} PUBLIC cxx_std_20)
+  install(TARGETS hogpen_${part} EXPORT hogpen_targets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+          INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hogpen)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${part} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/hogpen
+          FILES_MATCHING PATTERN "*.h")
+endforeach()
+
+# LibTorch stays where it is: the command finds it there.
+set_target_properties(hogpen_command PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+install(TARGETS hogpen_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+install(EXPORT hogpen_targets NAMESPACE hogpen:: FILE hogpenTargets.cmake DESTINATION ${hogpen_package_dir})
+cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH hogpen_torch_root)
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hogpenConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/hogpenConfig.cmake INSTALL_DESTINATION ${hogpen_package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/hogpenConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/hogpenConfig.cmake ${PROJECT_BINARY_DIR}/hogpenConfigVersion.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/FindLibTorch.cmake
+        DESTINATION ${hogpen_package_dir})

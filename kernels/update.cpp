@@ -1,0 +1,124 @@
+// The one allowed data race of hogpen is in this file: namespace `racy`, the loop of Write::plain. Several workers run
+// it over the same parameters (and shared state) without synchronising, as Hogwild does: Niu, Recht, Ré and Wright,
+// "Hogwild!", 2011. An aligned float never tears on x86-64, so what can happen is that one worker's addition to an
+// element is overwritten by another's; with small steps, training does not mind. tests/tsan.supp names the namespace
+// for ThreadSanitizer.
+#include "kernels/update.h"
+
+#include <atomic>
+
+#include "kernels/update_rules.h"
+
+// Code for AVX2 and for any x86-64, chosen when the program starts; wider vectors were no faster. Not under a
+// sanitizer, whose runtime is not up yet when the choosing function runs.
+#if defined(__x86_64__) && !defined(HOGPEN_SANITIZED)
+#define HOGPEN_SIMD_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define HOGPEN_SIMD_CLONES
+#endif
+
+namespace hogpen::kernels {
+namespace {
+
+template <class Rule>
+struct Operands {
+  float* parameters;
+  const float* gradients;
+  float* states[Rule::kStates + 1];  // the last is unused: an array needs an element
+  std::size_t n;
+};
+
+static_assert(std::atomic_ref<float>::is_always_lock_free);
+
+/// place = f(place), retried until no other worker came between; returns the value stored.
+///
+/// Relaxed is enough: each element stands for itself, and no other memory is published through it.
+template <class F>
+float exchange(float& place, const F& f) {
+  std::atomic_ref<float> shared(place);
+  float old = shared.load(std::memory_order_relaxed);
+  float next = f(old);
+  while (!shared.compare_exchange_weak(old, next, std::memory_order_relaxed)) next = f(old);
+  return next;
+}
+
+template <class Rule>
+void update_atomically(const Rule& rule, const Operands<Rule>& m) {
+  for (std::size_t i = 0; i < m.n; ++i) {
+    const float p = std::atomic_ref<float>(m.parameters[i]).load(std::memory_order_relaxed);
+    const float g = rule.gradient(p, m.gradients[i]);
+    float fresh[Rule::kStates + 1] = {};
+    for (int k = 0; k < Rule::kStates; ++k) {
+      fresh[k] = exchange(m.states[k][i], [&](float old) { return rule.state(k, old, g, fresh); });
+    }
+    const float delta = rule.delta(g, fresh);
+    exchange(m.parameters[i], [&](float old) { return rule.parameter(old, delta); });
+  }
+}
+
+}  // namespace
+
+namespace racy {
+
+template <class Rule>
+HOGPEN_SIMD_CLONES void update(const Rule rule, const Operands<Rule> m) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < m.n; ++i) {
+    const float p = m.parameters[i];
+    const float g = rule.gradient(p, m.gradients[i]);
+    float fresh[Rule::kStates + 1] = {};
+    for (int k = 0; k < Rule::kStates; ++k) fresh[k] = rule.state(k, m.states[k][i], g, fresh);
+    for (int k = 0; k < Rule::kStates; ++k) m.states[k][i] = fresh[k];
+    m.parameters[i] = rule.parameter(p, rule.delta(g, fresh));
+  }
+}
+
+}  // namespace racy
+
+namespace {
+
+template <class Rule>
+void update(Write write, const Rule& rule, const Operands<Rule>& m) {
+  write == Write::plain ? racy::update(rule, m) : update_atomically(rule, m);
+}
+
+}  // namespace
+
+void sgd(Write write, float* parameters, const float* gradients, float* momentum_buffer, std::size_t n,
+         const SgdScalars& scalars) {
+  if (scalars.momentum == 0.0) {
+    update<detail::SgdRule>(write, detail::SgdRule(scalars), {parameters, gradients, {}, n});
+  } else {
+    update<detail::SgdMomentumRule>(write, detail::SgdMomentumRule(scalars),
+                                    {parameters, gradients, {momentum_buffer}, n});
+  }
+}
+
+void adam(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
+          const AdamScalars& scalars) {
+  const detail::AdamRule rule(scalars, detail::AdamRule::Decay::l2);
+  update<detail::AdamRule>(write, rule, {parameters, gradients, {exp_avg, exp_avg_sq}, n});
+}
+
+void adamw(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
+           const AdamScalars& scalars) {
+  const detail::AdamRule rule(scalars, detail::AdamRule::Decay::decoupled);
+  update<detail::AdamRule>(write, rule, {parameters, gradients, {exp_avg, exp_avg_sq}, n});
+}
+
+void adagrad(Write write, float* parameters, const float* gradients, float* sum, std::size_t n,
+             const AdagradScalars& scalars) {
+  update<detail::AdagradRule>(write, detail::AdagradRule(scalars), {parameters, gradients, {sum}, n});
+}
+
+void rmsprop(Write write, float* parameters, const float* gradients, float* square_avg, float* momentum_buffer,
+             std::size_t n, const RmspropScalars& scalars) {
+  if (scalars.momentum == 0.0) {
+    update<detail::RmspropRule>(write, detail::RmspropRule(scalars), {parameters, gradients, {square_avg}, n});
+  } else {
+    update<detail::RmspropMomentumRule>(write, detail::RmspropMomentumRule(scalars),
+                                        {parameters, gradients, {square_avg, momentum_buffer}, n});
+  }
+}
+
+}  // namespace hogpen::kernels

@@ -1,7 +1,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
+struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
+
+/// Optimizer updates: one fused pass over parameters, gradients and state.
+///
+/// Formulas, and the order of rounding, are those of torch.optim (2.11) of the same name. Scalars are doubles, as
+/// there, and become float once, before the loop; no product is contracted into an FMA. So results are equal to the bit
+/// on every CPU and, for `sgd_cuda`, on the GPU.
+///
+/// Dtypes: float32. Sharing: parameters and state may be shared memory that other workers update at the same time;
+/// gradients and scalars are the caller's own.
+/// Requires: pointers aligned to 4 bytes (an aligned float never tears); arrays of n elements that do not overlap.
 namespace hogpen::kernels {
 
 /// How an update writes memory that other workers are writing too.
@@ -9,5 +21,67 @@ enum class Write {
   plain,   ///< ordinary stores: the one allowed data race of hogpen. A concurrent update may be lost.
   atomic,  ///< compare-and-swap for each element: no update is lost. Tens of times slower an element.
 };
+
+struct SgdScalars {
+  double lr = 0.0;
+  double momentum = 0.0;
+  double dampening = 0.0;
+  double weight_decay = 0.0;
+  bool nesterov = false;
+  std::int64_t step = 1;  ///< from 1; the first takes the gradient undampened
+};
+
+/// With momentum 0, `momentum_buffer` is neither read nor written and may be null.
+void sgd(Write write, float* parameters, const float* gradients, float* momentum_buffer, std::size_t n,
+         const SgdScalars& scalars);
+
+struct AdamScalars {
+  double lr = 0.0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0.0;
+  std::int64_t step = 1;  ///< from 1
+};
+
+/// Weight decay is an L2 penalty. Source: Kingma and Ba, "Adam", 2014, algorithm 1.
+void adam(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
+          const AdamScalars& scalars);
+
+/// Weight decay shrinks the parameters. Source: Loshchilov and Hutter, "Decoupled Weight Decay", 2017, algorithm 2.
+void adamw(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
+           const AdamScalars& scalars);
+
+struct AdagradScalars {
+  double lr = 0.0;
+  double lr_decay = 0.0;
+  double eps = 1e-10;
+  double weight_decay = 0.0;
+  std::int64_t step = 1;  ///< from 1
+};
+
+/// Source: Duchi, Hazan and Singer, "Adaptive Subgradient Methods", 2011, with the diagonal matrix.
+void adagrad(Write write, float* parameters, const float* gradients, float* sum, std::size_t n,
+             const AdagradScalars& scalars);
+
+struct RmspropScalars {
+  double lr = 0.0;
+  double alpha = 0.99;
+  double eps = 1e-8;
+  double momentum = 0.0;
+  double weight_decay = 0.0;
+};
+
+/// With momentum 0, `momentum_buffer` is neither read nor written and may be null.
+/// Source: Tieleman and Hinton, "Neural Networks for Machine Learning", lecture 6.5, 2012.
+void rmsprop(Write write, float* parameters, const float* gradients, float* square_avg, float* momentum_buffer,
+             std::size_t n, const RmspropScalars& scalars);
+
+/// `sgd` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
+///
+/// Device: every pointer is device memory. 16 bytes a load where all pointers are aligned to 16 bytes.
+/// Throws: std::runtime_error with CUDA's own text when the launch fails, or when hogpen was built without CUDA.
+void sgd_cuda(Write write, float* parameters, const float* gradients, float* momentum_buffer, std::size_t n,
+              const SgdScalars& scalars, CUstream_st* stream);
 
 }  // namespace hogpen::kernels

@@ -1,0 +1,301 @@
+#include "models/checkpoint.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "models/checkpoint_image.h"
+#include "runtime/core/error.h"
+#include "runtime/core/log.h"
+#include "runtime/memory/mapped_file.h"
+#include "runtime/memory/name_index.h"
+#include "runtime/memory/safetensors.h"
+
+namespace hogpen {
+namespace {
+
+namespace fs = std::filesystem;
+using detail::crc_of;
+using detail::FileImage;
+using nlohmann::json;
+
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kStateFile = "state.json";
+constexpr const char* kFilesKey = "files";
+constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::string_view kReplacedSuffix = ".old";
+
+fs::path with_suffix(fs::path path, std::string_view suffix) {
+  return path += suffix;
+}
+
+/// A directory entry that may be a checkpoint: "step-N" or "step-N.old".
+struct Candidate {
+  std::int64_t step = 0;
+  fs::path path;
+};
+
+std::optional<Candidate> parse_name(const fs::path& path, std::string_view suffix) {
+  constexpr std::string_view kPrefix = "step-";
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kPrefix) || !name.ends_with(suffix)) return std::nullopt;
+  const std::string digits = name.substr(kPrefix.size(), name.size() - kPrefix.size() - suffix.size());
+  Candidate candidate{0, path};
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), candidate.step);
+  const bool is_number = error == std::errc() && end == digits.data() + digits.size();
+  return is_number && candidate.step >= 0 ? std::optional(candidate) : std::nullopt;
+}
+
+/// The entries named "step-N" + suffix, the highest step first.
+std::vector<Candidate> list(const fs::path& directory, std::string_view suffix) {
+  std::vector<Candidate> found;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (auto candidate = parse_name(it->path(), suffix)) found.push_back(*std::move(candidate));
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw SystemError("reading the directory " + directory.string(), error.value());
+  }
+  std::ranges::sort(found, std::greater<>{}, &Candidate::step);
+  return found;
+}
+
+json read_json(const fs::path& file) {
+  try {
+    return json::parse(read_file(file));
+  } catch (const json::parse_error& error) {
+    throw FormatError(file.string(), fmt::format("byte {}", error.byte), "is not JSON", "use another checkpoint");
+  }
+}
+
+struct FileRecord {
+  std::uintmax_t bytes = 0;
+  std::map<std::string, std::string> crcs;
+};
+
+/// What state.json says of the other files, by name.
+std::map<std::string, FileRecord> read_file_records(const json& state, const fs::path& state_file) {
+  try {
+    std::map<std::string, FileRecord> records;
+    for (const auto& [name, record] : state.at(kFilesKey).items()) {
+      records[name] = {record.at("bytes").get<std::uintmax_t>(), record.at("crc32").get<decltype(FileRecord::crcs)>()};
+    }
+    if (!records.contains(kModelFile)) throw FormatError(state_file.string(), kFilesKey, "must name the model's file");
+    return records;
+  } catch (const json::exception& error) {
+    throw FormatError(state_file.string(), kFilesKey, error.what(), "use another checkpoint");
+  }
+}
+
+bool is_complete(const fs::path& checkpoint) {
+  try {
+    const fs::path state_file = checkpoint / kStateFile;
+    return std::ranges::all_of(read_file_records(read_json(state_file), state_file), [&](const auto& record) {
+      std::error_code error;
+      return fs::file_size(checkpoint / record.first, error) == record.second.bytes && !error;
+    });
+  } catch (const Error&) {  // A file is absent, or was cut off.
+    return false;
+  }
+}
+
+void verify_file(const fs::path& file, const FileRecord& expected) {
+  const MappedFile mapped(file);
+  const SafetensorsHeader header = parse_safetensors_header(mapped.bytes(), file.string());
+  const NameIndex names(header.entries);
+  for (const auto& [name, crc] : expected.crcs) {
+    const std::string where = "tensor " + name;
+    const auto index = names.find(name);
+    if (!index) throw FormatError(file.string(), where, "is absent, but state.json names it", "use another checkpoint");
+    const TensorEntry& entry = header.entries[*index];
+    const std::string actual = crc_of(mapped.bytes().subspan(header.data_begin + entry.begin, entry.end - entry.begin));
+    if (actual == crc) continue;
+    throw FormatError(file.string(), where,
+                      fmt::format("is damaged: its CRC-32 is {}, but state.json says {}", actual, crc),
+                      "use another checkpoint");
+  }
+  if (header.entries.size() != expected.crcs.size()) {
+    throw FormatError(
+        file.string(), "byte 8",
+        fmt::format("has {} tensors, but state.json names {}", header.entries.size(), expected.crcs.size()));
+  }
+}
+
+std::string describe(const TensorSpec& spec) {
+  return fmt::format("{} [{}]", c10::toString(spec.dtype), fmt::join(spec.shape, ", "));
+}
+
+void check_same_tensors(const SafetensorsHeader& from, const SafetensorsHeader& to, const fs::path& file) {
+  const NameIndex from_names(from.entries);
+  const NameIndex to_names(to.entries);
+  for (const TensorEntry& entry : to.entries) {
+    if (is_padding(entry)) continue;
+    const auto index = from_names.find(entry.spec.name);
+    require(index.has_value(), "{} must hold the model's tensor {}", file.string(), entry.spec.name);
+    const TensorSpec& found = from.entries[*index].spec;
+    require(found == entry.spec, "tensor {} must be {} as in the model, but in {} it is {}", entry.spec.name,
+            describe(entry.spec), file.string(), describe(found));
+  }
+  for (const TensorEntry& entry : from.entries) {
+    require(is_padding(entry) || to_names.find(entry.spec.name), "the model must have the tensor {} of {}",
+            entry.spec.name, file.string());
+  }
+}
+
+/// The files of one checkpoint, checked and ready to be written.
+class Images {
+ public:
+  explicit Images(const CheckpointContent& content)
+      : model_(content.model, kModelFile), state_(json::parse(content.state_json, nullptr, false)) {
+    require(state_.is_object() && !state_.contains(kFilesKey), "the state must be a JSON object without \"{}\"",
+            kFilesKey);
+    state_[kFilesKey][kModelFile] = model_.record;
+    if (content.optimizer.empty()) return;
+    optimizer_.emplace(content.optimizer, kOptimizerFile);
+    state_[kFilesKey][kOptimizerFile] = optimizer_->record;
+  }
+
+  void write(FileSystem& files, const fs::path& directory) const {
+    files.create_directory(directory);
+    files.write_and_sync(directory / kModelFile, model_.pieces);
+    if (optimizer_) files.write_and_sync(directory / kOptimizerFile, optimizer_->pieces);
+    const std::string state = state_.dump(2) + '\n';
+    const auto bytes = std::as_bytes(std::span(state));
+    files.write_and_sync(directory / kStateFile, {&bytes, 1});
+    files.sync_directory(directory);
+  }
+
+ private:
+  FileImage model_;
+  std::optional<FileImage> optimizer_;
+  json state_;
+};
+
+/// Makes a directory and those around it, and their names durable.
+void make_directories(FileSystem& files, const fs::path& directory) {
+  if (directory.empty() || fs::is_directory(directory)) return;
+  const fs::path parent = directory.has_filename() ? directory.parent_path() : directory.parent_path().parent_path();
+  make_directories(files, parent);
+  files.create_directory(directory);
+  files.sync_directory(parent.empty() ? fs::path(".") : parent);
+}
+
+}  // namespace
+
+CheckpointStore::CheckpointStore(fs::path directory, int keep, FileSystem& files)
+    : directory_(fs::absolute(directory).lexically_normal()), keep_(keep), files_(&files) {
+  require(keep >= 0, "the number of checkpoints to keep must not be negative, but is {}", keep);
+}
+
+fs::path CheckpointStore::save(const CheckpointContent& content) {
+  require(content.step >= 0, "the step of a checkpoint must not be negative, but is {}", content.step);
+  const Images images(content);
+  const fs::path path = directory_ / fmt::format("step-{}", content.step);
+  make_directories(*files_, directory_);
+  clean_up();
+  try {
+    const fs::path temporary = with_suffix(path, kTemporarySuffix);
+    images.write(*files_, temporary);
+    publish(temporary, path);
+  } catch (...) {
+    try {
+      clean_up();
+    } catch (const Error&) {  // The first failure is the one to tell; the next save cleans up.
+    }
+    throw;
+  }
+  remove_oldest(path);
+  return path;
+}
+
+void CheckpointStore::publish(const fs::path& temporary, const fs::path& path) {
+  const fs::path replaced = with_suffix(path, kReplacedSuffix);
+  const bool replaces = fs::exists(path);
+  if (replaces) files_->rename(path, replaced);
+  files_->rename(temporary, path);
+  files_->sync_directory(directory_);
+  if (replaces) discard(replaced, path);
+}
+
+// Under its true name a checkpoint is either whole or gone, also when removing it is interrupted.
+void CheckpointStore::discard(const fs::path& checkpoint, const fs::path& path) {
+  const fs::path temporary = with_suffix(path, kTemporarySuffix);
+  files_->rename(checkpoint, temporary);
+  files_->sync_directory(directory_);
+  files_->remove_all(temporary);
+}
+
+void CheckpointStore::clean_up() {
+  for (const Candidate& leftover : list(directory_, kTemporarySuffix)) files_->remove_all(leftover.path);
+  for (const Candidate& replaced : list(directory_, kReplacedSuffix)) {
+    const fs::path path = directory_ / fmt::format("step-{}", replaced.step);
+    // The disk may not know the new names yet: then it is the old files that it holds under the true name.
+    files_->sync_directory(directory_);
+    if (is_complete(path)) {
+      discard(replaced.path, path);
+    } else {
+      files_->remove_all(path);
+      files_->rename(replaced.path, path);
+      files_->sync_directory(directory_);
+    }
+  }
+}
+
+void CheckpointStore::remove_oldest(const fs::path& saved) {
+  if (keep_ == 0) return;
+  try {
+    auto checkpoints = list(directory_, "");
+    std::erase_if(checkpoints, [](const Candidate& candidate) { return !is_complete(candidate.path); });
+    for (std::size_t i = static_cast<std::size_t>(keep_); i < checkpoints.size(); ++i) {
+      if (checkpoints[i].path != saved) discard(checkpoints[i].path, checkpoints[i].path);
+    }
+  } catch (const Error& error) {  // What was to be saved is saved.
+    log(LogLevel::warning, "an old checkpoint could not be removed: {}", error.what());
+  }
+}
+
+std::optional<fs::path> CheckpointStore::latest() const {
+  auto candidates = list(directory_, "");
+  std::ranges::copy(list(directory_, kReplacedSuffix), std::back_inserter(candidates));
+  std::ranges::stable_sort(candidates, std::greater<>{}, &Candidate::step);
+  const auto found = std::ranges::find_if(candidates, [](const Candidate& c) { return is_complete(c.path); });
+  return found == candidates.end() ? std::nullopt : std::optional(found->path);
+}
+
+void load_safetensors(const fs::path& file, const Arena& arena) {
+  const MappedFile mapped(file);
+  const SafetensorsHeader from = parse_safetensors_header(mapped.bytes(), file.string());
+  check_same_tensors(from, arena.header(), file);
+  const NameIndex names(from.entries);
+  for (const TensorEntry& entry : arena.header().entries) {
+    if (is_padding(entry)) continue;
+    const TensorEntry& source = from.entries[*names.find(entry.spec.name)];
+    std::memcpy(arena.data().data() + entry.begin, mapped.bytes().data() + from.data_begin + source.begin,
+                entry.end - entry.begin);
+  }
+}
+
+json load_state(const fs::path& checkpoint) {
+  std::error_code ignored;
+  require(fs::exists(checkpoint, ignored), "there is no checkpoint at {}", checkpoint.string());
+  if (!fs::is_directory(checkpoint)) return json::object();
+  const fs::path state_file = checkpoint / kStateFile;
+  require(fs::exists(state_file, ignored), "{} must be a checkpoint, but has no {}", checkpoint.string(), kStateFile);
+  json state = read_json(state_file);
+  for (const auto& [name, record] : read_file_records(state, state_file)) verify_file(checkpoint / name, record);
+  state.erase(kFilesKey);
+  return state;
+}
+
+fs::path model_file(const fs::path& checkpoint) {
+  return fs::is_directory(checkpoint) ? checkpoint / kModelFile : checkpoint;
+}
+
+}  // namespace hogpen

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -18,41 +17,45 @@ using Snapshot = std::vector<std::byte>;
 
 /// What a checkpoint is made of. docs/formats.md describes the files.
 struct CheckpointContent {
-  std::int64_t step = 0;      ///< batches done
-  Snapshot model;             ///< safetensors bytes
-  Snapshot optimizer;         ///< safetensors bytes; empty when there is no state
-  std::string state_json;     ///< the trainer's own record, a JSON object
+  std::int64_t step = 0;   ///< batches done
+  Snapshot model;          ///< safetensors bytes
+  Snapshot optimizer;      ///< safetensors bytes; empty when there is no state
+  std::string state_json;  ///< the trainer's own record, a JSON object; "files" is taken
 };
 
 /// The checkpoints of one run: directories `step-N/` with model.safetensors, optimizer.safetensors and state.json.
 ///
-/// Saving is atomic: everything is written and synced in `step-N.tmp/`, which is then renamed. state.json holds for each
-/// tensor its CRC-32 (zlib), which loading checks.
+/// Saving is atomic: everything is written and synced in `step-N.tmp/`, which is then renamed. The same step saved
+/// again lies in `step-N.old/` for a moment, so that there is always one that loads. state.json holds each file's size
+/// and for each tensor its CRC-32 (zlib), which loading checks.
 ///
-/// Sharing: one process at a time may save. Owns: nothing.
+/// Sharing: one process at a time may save; others may read meanwhile. Owns: nothing.
 class CheckpointStore {
  public:
-  /// `keep`: how many of the newest checkpoints to keep; 0 keeps all. Removes leftovers (`*.tmp`) of a killed run.
+  /// `keep`: how many of the newest checkpoints to keep; 0 keeps all. Touches no file.
   CheckpointStore(std::filesystem::path directory, int keep, FileSystem& files = FileSystem::real());
 
-  /// Writes a checkpoint and removes the oldest beyond `keep`. Fillers of the Arena are left out of the files. The same
-  /// step saved again replaces the earlier one. Returns its directory.
+  /// Writes a checkpoint, and removes the oldest beyond `keep` and what a killed run has left. Fillers of the Arena are
+  /// left out of the files, and tensors are ordered by the size of their dtype, so that all stay aligned. Returns its
+  /// directory.
   ///
-  /// Throws: UsageError naming the first tensor that holds NaN or Inf, before anything is written; SystemError (disk full,
-  /// no permission) with nothing left behind.
+  /// Throws: UsageError naming the first tensor that holds NaN or Inf, before anything is written; SystemError (disk
+  /// full, no permission) with nothing left behind.
   std::filesystem::path save(const CheckpointContent& content);
 
   /// The complete checkpoint with the highest step, if there is one.
   [[nodiscard]] std::optional<std::filesystem::path> latest() const;
 
  private:
+  void publish(const std::filesystem::path& temporary, const std::filesystem::path& path);
+  void discard(const std::filesystem::path& checkpoint, const std::filesystem::path& path);
+  void clean_up();
+  void remove_oldest(const std::filesystem::path& saved);
+
   std::filesystem::path directory_;
   int keep_ = 0;
   FileSystem* files_;
 };
-
-/// Removes the fillers from a safetensors file in memory; no copy is made where there are none.
-[[nodiscard]] Snapshot without_padding(Snapshot safetensors);
 
 /// Copies the tensors of a safetensors file into the Arena's tensors of the same names.
 ///
@@ -60,8 +63,9 @@ class CheckpointStore {
 /// another shape or dtype. The Arena is unchanged when it throws.
 void load_safetensors(const std::filesystem::path& file, const Arena& arena);
 
-/// Reads state.json of a checkpoint directory and checks the CRC of every tensor of its files.
-/// A lone `.safetensors` file (saved from Python) has no state: an empty object.
+/// The trainer's record in state.json of a checkpoint directory, after the CRC of every tensor of its files was
+/// checked. A lone `.safetensors` file (saved from Python) has no state: an empty object.
+///
 /// Throws: UsageError when there is no checkpoint at that path; FormatError with file and byte or tensor.
 [[nodiscard]] nlohmann::json load_state(const std::filesystem::path& checkpoint);
 

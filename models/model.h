@@ -12,18 +12,24 @@ namespace hogpen {
 struct Model {
   std::shared_ptr<torch::nn::Module> module;
   std::function<at::Tensor(const at::Tensor&)> forward;
-  bool takes_images = false;  ///< input [batch, 1, height, width]; else [batch, features]
+  bool takes_images = false;  ///< input [batch, channels, height, width]; else [batch, features]
 };
 
-/// Makes a fresh model with its initial parameters. Called once in each worker, so that nothing but parameters is shared.
+/// Makes a fresh model with its initial parameters. Called once in each worker, so that nothing but parameters is
+/// shared.
 using ModelFactory = std::function<Model()>;
 
 /// Builds a torch::nn::Sequential from a text such as "Linear(784,128) ReLU Linear(128,10)". Parameters are named as in
 /// PyTorch ("0.weight").
 ///
-/// Layers: Linear(in,out[,bias=false]), Conv2d(in,out,kernel[,stride=1][,padding=0]), MaxPool2d(kernel[,stride]), Flatten,
-/// Dropout([p]), ReLU, Tanh, Sigmoid, GELU, LogSoftmax (over the last dimension).
-/// Throws: FormatError whose `where` is the column, and whose message shows the text with a caret under the place.
+/// Layers: Linear(in, out[, bias=false]), Conv2d(in, out, kernel[, stride=1][, padding=0]), MaxPool2d(kernel[,
+/// stride]), Flatten, Dropout([p=0.5]), ReLU, Tanh, Sigmoid, GELU, LogSoftmax (over the last dimension). Blanks or
+/// commas stand between them, and the case of their names does not count. An argument may be given by name, also by
+/// PyTorch's
+/// (`kernel_size=3`). The model takes images when Conv2d, MaxPool2d or Flatten comes before any Linear.
+///
+/// Throws: FormatError whose `where` is the column, and whose message shows the text with a caret under the place: for
+/// a text that cannot be read, layers that do not fit one another, and parameters that do not fit the memory available.
 [[nodiscard]] Model parse_model(const std::string& text);
 
 }  // namespace hogpen

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -23,7 +24,7 @@ enum class StateSharing {
 /// Names and defaults are those of torch.optim.
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::sgd;
-  double momentum = 0.0;      ///< sgd, rmsprop
+  double momentum = 0.0;      ///< sgd, rmsprop; 0: no momentum buffer
   double dampening = 0.0;     ///< sgd
   bool nesterov = false;      ///< sgd
   double weight_decay = 0.0;  ///< L2 penalty; decoupled for adamw, whose PyTorch default is 0.01
@@ -34,7 +35,7 @@ struct OptimizerOptions {
   double lr_decay = 0.0;      ///< adagrad
   StateSharing state = StateSharing::private_;
 
-  /// Throws: UsageError naming the field that makes no sense.
+  /// Throws: UsageError naming the field that makes no sense, also one that is set but not used by this kind.
   void check() const;
 };
 
@@ -51,32 +52,47 @@ struct FlatSlice {
 /// What one worker needs to update the shared parameters: hyper-parameters, and its view of the state.
 ///
 /// State lies in an Arena of its own (`state_specs`): for each state buffer of the optimizer one float32 tensor
-/// [copies, flat_numel], named as torch.optim names it ("momentum_buffer", "exp_avg", "exp_avg_sq", "sum", "square_avg"),
-/// and "step", int64 [copies]; copies is 1 when shared, else the number of workers. So a worker that replaces a dead one
-/// goes on with its state, and a checkpoint holds everybody's.
+/// [copies, flat_numel], named as torch.optim names it ("momentum_buffer", "exp_avg", "exp_avg_sq", "sum",
+/// "square_avg"), and "step", int64 [copies]; copies is 1 when shared, else the number of workers. So a worker that
+/// replaces a dead one goes on with its state, and a checkpoint holds everybody's. A parameter's state lies where the
+/// parameter lies in the flat range. One step counter serves all parameters, where torch.optim has one for each.
 ///
 /// Sharing: one object a worker; the tensors behind it are shared memory.
 /// Owns: shares of the Arenas.
 class Optimizer {
  public:
+  /// Throws: what `OptimizerOptions::check` throws.
   [[nodiscard]] static std::vector<TensorSpec> state_specs(const OptimizerOptions& options, std::int64_t flat_numel,
                                                            int workers);
 
   /// `parameters`: 1-D float32, the flat range of the model's Arena. `state`: an Arena of `state_specs`.
+  ///
+  /// Throws: UsageError naming the tensor of `state` that is absent or of another shape or dtype, or a rank it has no
+  /// row for.
   Optimizer(const OptimizerOptions& options, at::Tensor parameters, Arena state, int rank, kernels::Write write);
 
-  /// One step: for each i, updates the parameters of `slices[i]` by `gradients[i]`.
+  /// One step: for each i, updates the parameters of `slices[i]` by `gradients[i]`. Allocates nothing and dispatches no
+  /// tensor operation.
   ///
   /// Shapes: gradients[i] is contiguous and has slices[i].numel elements; an undefined one is skipped, as in PyTorch.
   /// Dtypes: float32. Sharing: parameters, and shared state, race with other workers' steps as `write` says.
+  /// Throws: UsageError for a gradient or a slice that does not fit, before anything is updated.
   void step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients);
 
+  /// Steps done so far with this worker's state: by this rank, or by all workers when the state is shared.
+  [[nodiscard]] std::int64_t steps() const noexcept;
+
  private:
+  void check(const FlatSlice& slice, const at::Tensor& gradient) const;
+  void update(double lr, std::int64_t step, const FlatSlice& slice, const float* gradient);
+
   OptimizerOptions options_;
   at::Tensor parameters_;
   Arena state_;
-  int rank_ = 0;
-  kernels::Write write_ = kernels::Write::plain;
+  kernels::Write write_;
+  float* flat_ = nullptr;
+  std::array<float*, 2> buffers_{};  // this worker's rows of the state, in the order of state_specs
+  std::int64_t* step_ = nullptr;
 };
 
 }  // namespace hogpen

@@ -1,0 +1,260 @@
+#include "models/trainer.h"
+
+#include <fcntl.h>
+#include <torch/utils.h>
+#include <unistd.h>
+
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "models/checkpoint.h"
+#include "models/run_directory.h"
+#include "models/train_plan.h"
+#include "models/train_record.h"
+#include "models/train_step.h"
+#include "runtime/core/error.h"
+#include "runtime/core/fd_passing.h"
+
+namespace hogpen {
+namespace detail {
+
+/// The launcher's end of the pipe on which the keeper reports evaluations.
+class EvaluationPipe {
+ public:
+  EvaluationPipe() {
+    int ends[2];
+    syscall_ok(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), "pipe2");
+    read_ = Fd(ends[0]);
+    write_ = Fd(ends[1]);
+  }
+  [[nodiscard]] int write_end() const noexcept { return write_.get(); }
+
+  /// Calls `callback` for each evaluation that has come since, and keeps the last one in `last`.
+  void read_all(Evaluation& last, const std::function<void(const Evaluation&)>& callback) {
+    Evaluation evaluation;
+    while (::read(read_.get(), &evaluation, sizeof(evaluation)) == sizeof(evaluation)) {
+      last = evaluation;
+      if (callback) callback(evaluation);
+    }
+  }
+
+ private:
+  Fd read_;
+  Fd write_;
+};
+
+}  // namespace detail
+
+namespace {
+
+using namespace std::chrono_literals;
+using detail::EvaluationPipe;
+using detail::TrainPlan;
+
+constexpr auto kTick = 100ms;
+
+/// The Arenas of a training, with their initial or resumed values.
+struct Memory {
+  Arena model;
+  Arena optimizer_state;
+  std::int64_t flat_numel = 0;
+};
+
+int optimizer_copies(const TrainerOptions& options) {
+  return options.mode == UpdateMode::sync ? 1 : options.launcher.workers;
+}
+
+/// An optimizer's state made by another number of workers: each rank takes over an old one's, in turn.
+void load_optimizer_state(const std::filesystem::path& file, int copies, const TrainerOptions& options,
+                          const Memory& memory) {
+  if (copies == optimizer_copies(options)) return load_safetensors(file, memory.optimizer_state);
+  require(copies >= 1 && copies <= 4096, "a checkpoint's optimizer_copies must be 1 to 4096, but is {}", copies);
+  const Arena old =
+      Arena::create("old optimizer state", Optimizer::state_specs(options.optimizer, memory.flat_numel, copies));
+  load_safetensors(file, old);
+  for (const TensorEntry& entry : memory.optimizer_state.header().entries) {
+    if (is_padding(entry)) continue;
+    const at::Tensor to = memory.optimizer_state.tensor(entry.spec.name);
+    const at::Tensor from = old.tensor(entry.spec.name);
+    for (std::int64_t rank = 0; rank < to.size(0); ++rank) to[rank].copy_(from[rank % from.size(0)]);
+  }
+}
+
+Memory make_memory(const ModelFactory& factory, const std::string& description, const TrainerOptions& options,
+                   const nlohmann::json& record) {
+  torch::manual_seed(options.seed);
+  Model model = factory();
+  const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
+  const std::int64_t flat_numel = SharedModel(std::move(model), parameters).flat().numel();
+  const auto specs = Optimizer::state_specs(options.optimizer, flat_numel, optimizer_copies(options));
+  Memory memory{parameters, Arena::create("optimizer", specs), flat_numel};
+  if (!options.resume) return memory;
+  load_safetensors(model_file(*options.resume), memory.model);
+  if (!record.empty()) {
+    const int copies = record.at("optimizer_copies").get<int>();
+    load_optimizer_state(*options.resume / "optimizer.safetensors", copies, options, memory);
+  }
+  return memory;
+}
+
+/// Calls `make_memory` in a child where workers are processes: to build a model takes tensor operations, and the
+/// launcher must do none.
+Memory make_memory_isolated(const ModelFactory& factory, const std::string& description, const TrainerOptions& options,
+                            const nlohmann::json& record) {
+  const auto [mine, childs] = socket_pair();
+  run_isolated(options.launcher.workers_as, [&, socket = childs.get()] {
+    const Memory made = make_memory(factory, description, options, record);
+    send_fd(socket, made.model.segment().fd());
+    send_fd(socket, made.optimizer_state.segment().fd());
+    syscall_ok(::write(socket, &made.flat_numel, sizeof(made.flat_numel)), "write to the launcher");
+  });
+  const Deadline soon = Deadline::after(1s);
+  Arena model = Arena::attach(Segment::attach(receive_fd(mine.get(), soon)));
+  Arena optimizer_state = Arena::attach(Segment::attach(receive_fd(mine.get(), soon)));
+  std::int64_t flat_numel = 0;
+  syscall_ok(::read(mine.get(), &flat_numel, sizeof(flat_numel)), "read from the child that made the model");
+  return {std::move(model), std::move(optimizer_state), flat_numel};
+}
+
+/// Samples per second over the latest second or so.
+class Speedometer {
+ public:
+  double update(std::uint64_t samples) {
+    const auto now = Deadline::Clock::now();
+    readings_.push_back({now, samples});
+    while (readings_.size() > 2 && now - readings_[1].at >= 1s) readings_.pop_front();
+    const double seconds = std::chrono::duration<double>(now - readings_.front().at).count();
+    return seconds > 0 ? static_cast<double>(samples - readings_.front().samples) / seconds : 0.0;
+  }
+
+ private:
+  struct Reading {
+    Deadline::Clock::time_point at;
+    std::uint64_t samples;
+  };
+  std::deque<Reading> readings_;
+};
+
+TrainProgress progress_of(const TrainPlan& plan, const ControlBlock& control, Speedometer& speedometer) {
+  TrainProgress progress;
+  progress.step = static_cast<std::int64_t>(control.header().cursor.load());
+  progress.total_steps = static_cast<std::int64_t>(plan.total_batches);
+  progress.batches_per_epoch = plan.batches_per_epoch;
+  progress.samples = control.total_samples();
+  progress.samples_per_second = speedometer.update(progress.samples);
+  progress.loss = control.mean_loss();
+  progress.lr = plan.options.schedule.at(progress.step);
+  for (int rank = 0; rank < control.workers(); ++rank) {
+    const WorkerState state = control.slot(rank).state.load();
+    progress.workers_running += state == WorkerState::running || state == WorkerState::paused;
+  }
+  return progress;
+}
+
+void throw_if_diverged(const TrainPlan& plan) {
+  const std::uint64_t at = plan.shared().diverged_at.load();
+  if (at == 0) return;
+  const auto checkpoint = latest_checkpoint(plan.options.run_directory);
+  throw Error(fmt::format("the loss became NaN or infinite at step {}; {}", at - 1,
+                          checkpoint ? fmt::format("the last good checkpoint is {}", checkpoint->string())
+                                     : "there is no checkpoint from before"),
+              "lower --lr, or skip bad batches with --on-nan skip");
+}
+
+}  // namespace
+
+Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data, TrainerOptions options)
+    : factory_(std::move(factory)),
+      description_(std::move(description)),
+      data_(std::move(data)),
+      options_(std::move(options)) {
+  require(options_.epochs >= 1, "epochs must be at least 1, but is {}", options_.epochs);
+  require(options_.evaluate_every >= 0, "evaluate_every must not be negative, but is {}", options_.evaluate_every);
+  require(options_.checkpoint_every >= 0, "checkpoint_every must not be negative, but is {}",
+          options_.checkpoint_every);
+  options_.optimizer.check();
+  // A worker that died took its part of a synchronous step along: there is nothing to go on with but a checkpoint.
+  if (options_.mode == UpdateMode::sync) options_.launcher.max_restarts = 0;
+}
+
+TrainResult Trainer::run() {
+  detail::RunDirectory directory(options_.run_directory, options_.resume);
+  const std::int64_t per_epoch =
+      EpochSampler(data_.train.size(), options_.batch_size, options_.seed).batches_per_epoch();
+  if (options_.schedule.total_steps == 0) options_.schedule.total_steps = per_epoch * options_.epochs;
+  options_.schedule.check();
+  const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
+  const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
+  Memory memory = make_memory_isolated(factory_, description_, options_, record);
+  EvaluationPipe evaluations;
+  TrainPlan plan{.factory = factory_,
+                 .description = description_,
+                 .data = data_,
+                 .normalization = data_.train.normalization(),
+                 .options = options_,
+                 .model = std::move(memory.model),
+                 .optimizer_state = std::move(memory.optimizer_state),
+                 .flat_numel = memory.flat_numel,
+                 .optimizer_copies = optimizer_copies(options_),
+                 .batches_per_epoch = per_epoch,
+                 .total_batches = static_cast<std::uint64_t>(per_epoch * options_.epochs),
+                 .evaluations_fd = evaluations.write_end()};
+  plan.share();
+  directory.show_live(plan.model.segment());
+  return launch(plan, std::min(first_batch, plan.total_batches), evaluations);
+}
+
+TrainResult Trainer::launch(const detail::TrainPlan& plan, std::uint64_t first_batch,
+                            detail::EvaluationPipe& evaluations) {
+  Launcher launcher(options_.launcher);
+  launcher.control().header().cursor.store(first_batch);
+  launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
+  if (options_.mode == UpdateMode::sync) {
+    launcher.on_death([&plan](const WorkerExit&) { plan.shared().round.break_for_all(); });
+  }
+  TrainResult result;
+  Speedometer speedometer;
+  launcher.every(kTick, [&] {
+    evaluations.read_all(result.evaluation, on_evaluation_);
+    if (on_progress_) on_progress_(progress_of(plan, launcher.control(), speedometer));
+  });
+  const auto began = Deadline::Clock::now();
+  result.launch = launcher.run([&plan](Worker& worker) { detail::train_worker(plan, worker); });
+  evaluations.read_all(result.evaluation, on_evaluation_);
+  throw_if_diverged(plan);
+  result.seconds = std::chrono::duration<double>(launcher.control().last_step() - began).count();
+  result.samples = launcher.control().total_samples();
+  result.skipped_steps = launcher.control().total_skipped();
+  result.checkpoint = latest_checkpoint(options_.run_directory).value();
+  return result;
+}
+
+std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& run_directory) {
+  const std::filesystem::path checkpoints = run_directory / "checkpoints";
+  if (!std::filesystem::exists(checkpoints)) return std::nullopt;
+  return CheckpointStore(checkpoints, 0).latest();
+}
+
+UpdateMode update_mode(const std::string& name) {
+  for (const UpdateMode mode : {UpdateMode::hogwild, UpdateMode::atomic, UpdateMode::locked, UpdateMode::sync}) {
+    if (name == to_string(mode)) return mode;
+  }
+  throw UsageError(fmt::format("unknown mode '{}'", name), "one of hogwild, atomic, locked, sync");
+}
+
+std::string to_string(UpdateMode mode) {
+  switch (mode) {
+    case UpdateMode::hogwild:
+      return "hogwild";
+    case UpdateMode::atomic:
+      return "atomic";
+    case UpdateMode::locked:
+      return "locked";
+    case UpdateMode::sync:
+      return "sync";
+  }
+  return "?";
+}
+
+}  // namespace hogpen

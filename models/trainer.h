@@ -15,6 +15,11 @@
 
 namespace hogpen {
 
+namespace detail {
+struct TrainPlan;
+class EvaluationPipe;
+}  // namespace detail
+
 /// How the workers' updates meet in the shared parameters.
 enum class UpdateMode {
   hogwild,  ///< plain stores, no lock: fast; a concurrent update of the same element may be lost
@@ -70,7 +75,7 @@ struct TrainResult {
   std::filesystem::path checkpoint;  ///< the last one
   std::uint64_t samples = 0;
   std::uint64_t skipped_steps = 0;
-  double seconds = 0.0;  ///< from the start of the workers to their end
+  double seconds = 0.0;  ///< from the start of the workers to their last step
   LaunchReport launch;
 };
 
@@ -100,6 +105,8 @@ class Trainer {
   TrainResult run();
 
  private:
+  TrainResult launch(const detail::TrainPlan& plan, std::uint64_t first_batch, detail::EvaluationPipe& evaluations);
+
   ModelFactory factory_;
   std::string description_;
   DatasetPair data_;

@@ -13,7 +13,11 @@ class Deadline {
   using Clock = std::chrono::steady_clock;
 
   [[nodiscard]] static Deadline never() noexcept { return Deadline(Clock::time_point::max()); }
-  [[nodiscard]] static Deadline after(Clock::duration wait) noexcept { return Deadline(Clock::now() + wait); }
+  /// `never()` when the wait is too long for the clock.
+  [[nodiscard]] static Deadline after(Clock::duration wait) noexcept {
+    const auto now = Clock::now();
+    return wait < Clock::time_point::max() - now ? Deadline(now + wait) : never();
+  }
 
   [[nodiscard]] bool is_never() const noexcept { return at_ == Clock::time_point::max(); }
   [[nodiscard]] bool has_passed() const noexcept { return !is_never() && Clock::now() >= at_; }

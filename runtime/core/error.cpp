@@ -5,8 +5,9 @@
 namespace hogpen {
 
 SystemError::SystemError(std::string_view call, int error_number, std::string hint)
-    : Error(fmt::format("{}: {}", call, strerrordesc_np(error_number) ? strerrordesc_np(error_number) : "unknown error"),
-            std::move(hint)),
+    : Error(
+          fmt::format("{}: {}", call, strerrordesc_np(error_number) ? strerrordesc_np(error_number) : "unknown error"),
+          std::move(hint)),
       error_number_(error_number) {}
 
 FormatError::FormatError(std::string file, std::string where, const std::string& message, std::string hint)

@@ -85,13 +85,15 @@ class WorkerError : public Error {
 /// Throws `UsageError` with the formatted message unless `ok`. The message says what must hold.
 template <class... Args>
 void require(bool ok, fmt::format_string<Args...> message, Args&&... args) {
-  if (!ok) [[unlikely]] throw UsageError(fmt::format(message, std::forward<Args>(args)...));
+  if (!ok) [[unlikely]]
+    throw UsageError(fmt::format(message, std::forward<Args>(args)...));
 }
 
 /// Passes a system call's result on; throws `SystemError` with errno when it is negative.
 template <class T>
 T syscall_ok(T result, std::string_view call) {
-  if (result < 0) [[unlikely]] throw SystemError(call, errno);
+  if (result < 0) [[unlikely]]
+    throw SystemError(call, errno);
   return result;
 }
 

@@ -16,7 +16,9 @@ void set_log_level(LogLevel level) noexcept {
   g_level.store(level, std::memory_order_relaxed);
 }
 
-LogLevel log_level() noexcept { return g_level.load(std::memory_order_relaxed); }
+LogLevel log_level() noexcept {
+  return g_level.load(std::memory_order_relaxed);
+}
 
 void log_line(LogLevel level, std::string_view message) noexcept {
   constexpr std::string_view kPrefix[] = {"hogpen: error: ", "hogpen: warning: ", "hogpen: ", "hogpen: "};

@@ -20,8 +20,8 @@ namespace hogpen {
 /// The Segment is a valid safetensors file. So a checkpoint is a copy of it, and any program that reads safetensors can
 /// look into a live model. Data begins on a page, every tensor on 64 bytes.
 ///
-/// A copy of an Arena is another handle to the same memory. Tensors keep the mapping alive, also when every Arena handle
-/// is gone.
+/// A copy of an Arena is another handle to the same memory. Tensors keep the mapping alive, also when every Arena
+/// handle is gone.
 ///
 /// Sharing: tensors are shared memory; const members may be called from several threads.
 /// Owns: a share of the Segment.

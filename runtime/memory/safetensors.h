@@ -37,7 +37,9 @@ struct SafetensorsHeader {
   std::size_t data_begin = 0;                   ///< file offset of the data section: 8 + N
   std::size_t data_bytes = 0;
 
-  /// The first `data_begin` bytes of the file. Padded with spaces so that `data_begin` is a multiple of `alignment`.
+  /// The bytes of a file before its data, padded with spaces so that the data begins at a multiple of `alignment`.
+  ///
+  /// Throws: UsageError when a name or the metadata is not UTF-8, or the header gets longer than the format allows.
   [[nodiscard]] std::string to_bytes(std::size_t alignment) const;
 };
 
@@ -51,8 +53,8 @@ inline constexpr std::size_t kMaxSafetensorsHeaderBytes = 100'000'000;
 [[nodiscard]] SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& name);
 
 /// Computes where each tensor lies: tensors whose size is a multiple of 64 first, in the order given, the others after
-/// them; a filler tensor named "__pad__.N" (U8) where the next one would otherwise not start on 64 bytes. So the file has
-/// no holes, every tensor is aligned, and most models need no filler.
+/// them; a filler tensor named "__pad__.N" (U8) where the next one would otherwise not start on 64 bytes. So the file
+/// has no holes, every tensor is aligned, and most models need no filler.
 ///
 /// Throws: UsageError for a name given twice, or that is "__metadata__" or begins with "__pad__".
 [[nodiscard]] SafetensorsHeader lay_out(std::span<const TensorSpec> specs,

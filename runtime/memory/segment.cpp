@@ -4,11 +4,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/core/file.h"
 #include "runtime/memory/limits.h"
 
 namespace hogpen {
@@ -30,18 +30,26 @@ void check_available(std::string_view label, std::size_t size_bytes) {
                     ENOMEM, "free memory, raise the limit, or use a smaller model, batch or data set");
 }
 
+void allocate(int fd, std::string_view label, std::size_t size_bytes) {
+  int error = 0;
+  do {  // A signal makes the kernel give back what it has taken.
+    error = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
+  } while (error == EINTR);
+  if (error == 0) return;
+  throw SystemError(fmt::format("posix_fallocate of {} bytes of shared memory for {}", size_bytes, label), error,
+                    "free memory, or raise the memory limits that `hogpen info` prints");
+}
+
 }  // namespace
 
 Segment Segment::create(std::string_view label, std::size_t size_bytes) {
   require(size_bytes > 0, "shared memory for {} must be larger than 0 bytes", label);
   check_available(label, size_bytes);
-  const std::string name = fmt::format("hogpen:{}", label);
+  check_file_size_limit(fmt::format("shared memory for {}", label), size_bytes);
+  const std::string name = fmt::format("hogpen:{:.200}", label);  // memfd_create takes 249 bytes
   Fd fd(syscall_ok(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
-  if (const int error = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(size_bytes)); error != 0) {
-    throw SystemError(fmt::format("posix_fallocate of {} bytes of shared memory for {}", size_bytes, label), error,
-                      "see `ulimit -f` and the memory limits that `hogpen info` prints");
-  }
-  syscall_ok(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), "fcntl(F_ADD_SEALS)");
+  allocate(fd.get(), label, size_bytes);
+  syscall_ok(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), "fcntl(F_ADD_SEALS)");
   std::byte* data = map_shared(fd.get(), size_bytes, Access::read_write);
   return Segment(std::move(fd), data, size_bytes);
 }

@@ -22,7 +22,8 @@ class Segment {
 
   /// Makes a zero-filled Segment with all its memory taken now. `label` is for people: it shows in /proc/PID/maps.
   ///
-  /// Throws: UsageError for size 0; SystemError(ENOMEM) before any memory is taken when less is available than asked.
+  /// Throws: UsageError for size 0; before any memory is taken, SystemError(ENOMEM) when less is available than asked,
+  /// and SystemError(EFBIG) when RLIMIT_FSIZE is less.
   [[nodiscard]] static Segment create(std::string_view label, std::size_t size_bytes);
 
   /// Maps the Segment behind a descriptor.

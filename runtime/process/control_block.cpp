@@ -1,5 +1,6 @@
 #include "runtime/process/control_block.h"
 
+#include <algorithm>
 #include <new>
 #include <thread>
 
@@ -56,6 +57,12 @@ double ControlBlock::mean_loss() const noexcept {
     ++count;
   }
   return count > 0 ? sum / count : 0.0;
+}
+
+Deadline::Clock::time_point ControlBlock::last_step() const noexcept {
+  std::int64_t latest = 0;
+  for (int rank = 0; rank < workers(); ++rank) latest = std::max(latest, slot(rank).heartbeat.load(kRelaxed));
+  return Deadline::Clock::time_point(Deadline::Clock::duration(latest));
 }
 
 bool ControlBlock::pause_workers(Deadline deadline) {

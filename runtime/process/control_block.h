@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "runtime/core/deadline.h"
 #include "runtime/memory/segment.h"
 #include "runtime/process/crash_report.h"
 #include "runtime/sync/futex.h"
@@ -66,6 +67,9 @@ class ControlBlock {
   [[nodiscard]] std::uint64_t total_skipped() const noexcept;
   /// Mean of the latest losses of the workers that have made a step; 0 when none has.
   [[nodiscard]] double mean_loss() const noexcept;
+
+  /// The latest step boundary of any worker.
+  [[nodiscard]] Deadline::Clock::time_point last_step() const noexcept;
 
   /// Asks every worker to wait at its next step boundary. True once all do (or have ended); false, and the pause is
   /// over, when one does not get there in time.

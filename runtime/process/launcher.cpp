@@ -23,13 +23,21 @@ void Launcher::every(std::chrono::milliseconds period, std::function<void()> tic
 }
 
 LaunchReport Launcher::run(WorkerBody body) {
-  detail::Supervisor supervisor(options_, control_, std::move(body), keeper_);
-  return supervisor.run(period_, tick_);
+  detail::Supervisor supervisor(
+      options_, control_,
+      {.body = std::move(body), .keeper = keeper_, .period = period_, .tick = tick_, .on_death = death_});
+  return supervisor.run();
 }
 
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body) {
   if (workers_as == WorkersAs::threads) return body();
-  Process::start(body).join();
+  Process child = Process::start(body);
+  const WorkerExit exit = child.wait(Deadline::never()).value();
+  if (exit.ok()) return;
+  if (exit.exit_code != 2) throw WorkerError(exit);
+  const std::size_t hint = exit.message.find("\nhint: ");
+  if (hint == std::string::npos) throw UsageError(exit.message);
+  throw UsageError(exit.message.substr(0, hint), exit.message.substr(hint + std::string_view("\nhint: ").size()));
 }
 
 }  // namespace hogpen

@@ -56,6 +56,9 @@ class Launcher {
   /// Calls `tick` about so often while `run` waits; what it throws ends the launch.
   void every(std::chrono::milliseconds period, std::function<void()> tick);
 
+  /// Calls `death` when a worker has failed, before it is replaced or the launch ends.
+  void on_death(std::function<void(const WorkerExit&)> death) { death_ = std::move(death); }
+
   /// Runs `body` in every worker, until all have returned.
   ///
   /// Throws: WorkerError with the first failure that was not made good by a restart, after all others have stopped and
@@ -68,6 +71,7 @@ class Launcher {
   WorkerBody keeper_;
   std::chrono::milliseconds period_{0};
   std::function<void()> tick_;
+  std::function<void(const WorkerExit&)> death_;
 };
 
 /// Runs `body` in a child process (or, for threads, in place) and waits for it: for work that must not touch the

@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,23 +54,25 @@ void reset_signals(bool ignore_stop_signals) {
 }  // namespace
 
 int run_and_report(const std::function<void()>& body, Report& report) noexcept {
+  int code = 1;
   try {
-    body();
-    return 0;
-  } catch (const UsageError& error) {
-    report.set(error.what());
-    return 2;
-  } catch (const FormatError& error) {
-    report.set(error.what());
-    return 2;
-  } catch (const c10::Error& error) {
-    report.set(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    report.set(error.what());
+    try {
+      body();
+      return 0;
+    } catch (const Error& error) {
+      const bool retry_is_of_no_use =
+          dynamic_cast<const UsageError*>(&error) || dynamic_cast<const FormatError*>(&error);
+      code = retry_is_of_no_use ? 2 : 1;
+      report.set(error.hint().empty() ? error.what() : fmt::format("{}\nhint: {}", error.what(), error.hint()));
+    } catch (const c10::Error& error) {
+      report.set(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+      report.set(error.what());
+    }
   } catch (...) {
-    report.set("an exception that is no std::exception");
+    report.set("an exception that is no std::exception, or no memory to describe it");
   }
-  return 1;
+  return code;
 }
 
 void require_safe_to_fork() {
@@ -108,7 +110,8 @@ Process Process::start(const std::function<void()>& body, ProcessOptions options
   const int parent = ::getpid();
   process.pid_ = syscall_ok(::fork(), "fork");
   if (process.pid_ == 0) run_child(body, process.options_, parent);
-  process.pidfd_ = Fd(syscall_ok(::pidfd_open(process.pid_, 0), "pidfd_open"));
+  // Not pidfd_open(): the header of glibc 2.36 declares it without C linkage.
+  process.pidfd_ = Fd(static_cast<int>(syscall_ok(::syscall(SYS_pidfd_open, process.pid_, 0), "pidfd_open")));
   return process;
 }
 

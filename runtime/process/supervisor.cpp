@@ -15,6 +15,8 @@ namespace hogpen::detail {
 namespace {
 
 constexpr int kSignalEvent = -1;  // Other events carry a rank.
+constexpr auto kLookUp =
+    std::chrono::milliseconds(50);  // for what makes no event: stalls, and a worker that asks for the end
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -31,12 +33,10 @@ void watch(const Fd& epoll, int fd, int event_id) {
 
 }  // namespace
 
-Supervisor::Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, WorkerBody body,
-                       WorkerBody keeper)
+Supervisor::Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, Callbacks callbacks)
     : options_(options),
       control_(std::move(control)),
-      body_(std::move(body)),
-      keeper_(std::move(keeper)),
+      callbacks_(std::move(callbacks)),
       threads_(options.threads_per_worker > 0 ? options.threads_per_worker
                                               : std::max(1, usable_cpus() / options.workers)),
       epoll_(syscall_ok(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")) {
@@ -53,21 +53,18 @@ Supervisor::~Supervisor() {
   ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
-LaunchReport Supervisor::run(std::chrono::milliseconds period, const std::function<void()>& tick) {
+LaunchReport Supervisor::run() {
   for (int rank = 0; rank < control_->workers(); ++rank) start(rank);
-  if (keeper_) start(control_->workers());
-  const auto next_tick = [&] { return period.count() > 0 ? Deadline::after(period) : Deadline::never(); };
+  if (callbacks_.keeper) start(control_->workers());
+  const auto next_tick = [&] { return callbacks_.tick ? Deadline::after(callbacks_.period) : Deadline::never(); };
   Deadline tick_at = next_tick();
   while (!lives_.empty()) {
-    const Deadline stall_check =
-        options_.stall_timeout.count() > 0
-            ? Deadline::after(std::max(options_.stall_timeout / 8, std::chrono::milliseconds(1)))
-            : Deadline::never();
-    wait_for_event(std::min({tick_at, stall_check, workers_end_, keepers_end_}));
+    wait_for_event(std::min({tick_at, Deadline::after(kLookUp), workers_end_, keepers_end_}));
     if (tick_at.has_passed()) {
-      tick();
+      callbacks_.tick();
       tick_at = next_tick();
     }
+    if (control_->header().should_stop.load() != 0) ask_to_stop();  // A worker may have asked.
     look_for_stalls();
     end_what_is_overdue();
   }
@@ -80,8 +77,8 @@ void Supervisor::start(int rank) {
   WorkerSlot& slot = control_->slot(rank);
   slot.state.store(WorkerState::absent);
   slot.heartbeat.store(0);
-  Life life{.incarnation =
-                start_incarnation(options_.workers_as, control_, rank, threads_, is_keeper(rank) ? keeper_ : body_),
+  Life life{.incarnation = start_incarnation(options_.workers_as, control_, rank, threads_,
+                                             is_keeper(rank) ? callbacks_.keeper : callbacks_.body),
             .began = Deadline::Clock::now()};
   watch(epoll_, life.incarnation->sentinel(), rank);
   lives_[rank] = std::move(life);
@@ -105,6 +102,7 @@ void Supervisor::on_signal() {
   signalfd_siginfo info{};
   while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
     if (report_.stopped_by) {  // The second one: the user will not wait.
+      is_impatient_ = true;
       for (auto& [rank, life] : lives_) kill(rank, life, "a second signal");
       continue;
     }
@@ -135,17 +133,18 @@ void Supervisor::on_end(int rank) {
 }
 
 void Supervisor::on_failure(int rank, const Life& life, WorkerExit exit) {
+  const bool was_our_doing = life.was_killed && (!is_keeper(rank) || is_impatient_);
+  if (was_our_doing) return;
   if (life.has_stalled) exit.message = fmt::format("it made no step for {} ms", options_.stall_timeout.count());
-  const bool is_stopping = control_->header().should_stop.load() != 0;
-  const bool was_asked = life.was_killed || (is_stopping && !is_keeper(rank) && exit.signal);
-  if (was_asked) return;
-  const bool retry_is_of_use =
-      exit.exit_code != 2 && !(is_keeper(rank) && exit.exit_code) && !(is_stopping && !is_keeper(rank));
-  const auto restarts = static_cast<int>(report_.deaths.size());
-  if (retry_is_of_use && restarts < options_.max_restarts) {
-    log(LogLevel::warning, "{}; replaced (restart {} of at most {})", exit.describe(), restarts + 1,
-        options_.max_restarts);
+  if (callbacks_.on_death) callbacks_.on_death(exit);
+  if (control_->header().should_stop.load() != 0 && exit.signal && !is_keeper(rank)) {
+    log(LogLevel::warning, "{} while it was to end anyway", exit.describe());
+    return;
+  }
+  if (may_replace(rank, exit)) {
     report_.deaths.push_back(std::move(exit));
+    log(LogLevel::warning, "{}; replaced (restart {} of at most {})", report_.deaths.back().describe(),
+        report_.deaths.size(), options_.max_restarts);
     start(rank);
     return;
   }
@@ -154,6 +153,12 @@ void Supervisor::on_failure(int rank, const Life& life, WorkerExit exit) {
     failure_ = std::move(exit);
   }
   ask_to_stop();
+}
+
+bool Supervisor::may_replace(int rank, const WorkerExit& exit) const noexcept {
+  if (exit.exit_code == 2) return false;  // It would fail again: see Process::start.
+  if (is_keeper(rank) && exit.exit_code) return false;
+  return static_cast<int>(report_.deaths.size()) < options_.max_restarts;
 }
 
 void Supervisor::ask_to_stop() {

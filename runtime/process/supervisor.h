@@ -12,17 +12,26 @@
 
 namespace hogpen::detail {
 
+/// What the user of a Launcher gave it to call; all but `body` may be empty.
+struct Callbacks {
+  WorkerBody body;
+  WorkerBody keeper;
+  std::chrono::milliseconds period{0};
+  std::function<void()> tick;
+  std::function<void(const WorkerExit&)> on_death;
+};
+
 /// The launcher's event loop: one epoll over a sentinel a worker and a descriptor for signals.
 ///
 /// Sharing: one thread. Owns: the workers' incarnations while it runs.
 class Supervisor {
  public:
-  Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, WorkerBody body, WorkerBody keeper);
+  Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, Callbacks callbacks);
   ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  LaunchReport run(std::chrono::milliseconds period, const std::function<void()>& tick);
+  LaunchReport run();
 
  private:
   struct Life {
@@ -37,6 +46,7 @@ class Supervisor {
   void on_signal();
   void on_end(int rank);
   void on_failure(int rank, const Life& life, WorkerExit exit);
+  [[nodiscard]] bool may_replace(int rank, const WorkerExit& exit) const noexcept;
   void ask_to_stop();
   void kill(int rank, Life& life, const char* reason);
   void look_for_stalls();
@@ -46,8 +56,7 @@ class Supervisor {
 
   const LauncherOptions options_;
   std::shared_ptr<ControlBlock> control_;
-  WorkerBody body_;
-  WorkerBody keeper_;
+  Callbacks callbacks_;
   int threads_ = 1;
   Fd epoll_;
   Fd signals_;
@@ -55,6 +64,7 @@ class Supervisor {
   LaunchReport report_;
   std::optional<WorkerExit> failure_;
   bool stalled_out_ = false;
+  bool is_impatient_ = false;  // a second signal came
   Deadline workers_end_ = Deadline::never();
   Deadline keepers_end_ = Deadline::never();
 };

@@ -38,7 +38,8 @@ void Worker::wait_for_start() {
   }
   while (header.started.load() == 0 && !should_stop()) futex_wait(header.started, 0, Deadline::after(kLookUp));
   slot().state.store(WorkerState::running);
-  boundary();
+  beat();
+  pause_point();
 }
 
 std::optional<std::uint64_t> Worker::claim(std::uint64_t end) noexcept {
@@ -51,37 +52,36 @@ std::optional<std::uint64_t> Worker::claim(std::uint64_t end) noexcept {
   return std::nullopt;
 }
 
-void Worker::step_done(std::uint64_t samples, double loss) {
+void Worker::step_done(std::uint64_t samples, double loss) noexcept {
   WorkerSlot& mine = slot();
   mine.steps.store(mine.steps.load(kRelaxed) + 1, kRelaxed);
   mine.samples.store(mine.samples.load(kRelaxed) + samples, kRelaxed);
   mine.loss.store(loss, kRelaxed);
-  boundary();
+  beat();
 }
 
-void Worker::step_skipped(double loss) {
+void Worker::step_skipped(double loss) noexcept {
   WorkerSlot& mine = slot();
   mine.skipped.store(mine.skipped.load(kRelaxed) + 1, kRelaxed);
   mine.loss.store(loss, kRelaxed);
-  boundary();
+  beat();
 }
 
-void Worker::boundary() {
-  WorkerSlot& mine = slot();
-  mine.heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
+void Worker::pause_point() {
   FutexWord& pause = control_.header().pause;
-  if (pause.load() == 0) [[likely]]
-    return;
-  mine.state.store(WorkerState::paused);
-  while (true) {
+  while (pause.load() != 0 && !should_stop()) {
+    slot().state.store(WorkerState::paused);
     while (pause.load() != 0 && !should_stop()) {
       futex_wait(pause, 1, Deadline::after(kLookUp));
-      mine.heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
+      beat();
     }
-    mine.state.store(WorkerState::running);
-    if (pause.load() == 0 || should_stop()) return;
-    mine.state.store(WorkerState::paused);  // A new pause began in between.
+    // A new pause may have begun in between: it must not see a paused worker that has gone on.
+    slot().state.store(WorkerState::running);
   }
+}
+
+void Worker::beat() noexcept {
+  slot().heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
 }
 
 }  // namespace hogpen

@@ -37,13 +37,15 @@ class Worker {
   /// one that dies takes its chunk along.
   [[nodiscard]] std::optional<std::uint64_t> claim(std::uint64_t end) noexcept;
 
-  /// A step boundary: publishes progress, and waits here while a pause is asked for.
-  void step_done(std::uint64_t samples, double loss);
-  /// A step boundary of a step that made no update.
-  void step_skipped(double loss);
+  /// Publishes a step's progress.
+  void step_done(std::uint64_t samples, double loss) noexcept;
+  /// Publishes a step that made no update.
+  void step_skipped(double loss) noexcept;
+  /// A step boundary: call it between one step and the next. Waits here while a pause is asked for.
+  void pause_point();
 
  private:
-  void boundary();
+  void beat() noexcept;
 
   ControlBlock& control_;
   int rank_;

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "models/sampler.h"
+#include "models/trainer.h"
+#include "runtime/memory/arena.h"
+#include "runtime/sync/barrier.h"
+#include "runtime/sync/mutex.h"
+
+namespace hogpen::detail {
+
+/// What the workers of one training share beside the parameters and the control block.
+struct TrainShared {
+  explicit TrainShared(int workers) : round(static_cast<std::uint32_t>(workers)) {}
+
+  Mutex update_lock;                          ///< mode locked
+  Barrier round;                              ///< mode sync: between the parts of a step
+  std::atomic<std::uint32_t> round_stop{0};   ///< mode sync: rank 0's word for all: the end
+  std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
+  std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
+};
+
+/// Mode sync: what one worker brings to a step. Written by it alone, read by all after the barrier.
+struct alignas(64) SyncContribution {
+  std::int64_t samples = 0;
+  double loss = 0.0;
+};
+
+/// All that a worker and the keeper need to know, settled before they start.
+///
+/// Sharing: read-only after the start but for the memory it refers to. Owns: shares of the Segments.
+struct TrainPlan {
+  ModelFactory factory;
+  std::string description;
+  DatasetPair data;
+  Dataset::Normalization normalization;
+  TrainerOptions options;
+  Arena model;
+  Arena optimizer_state;
+  std::int64_t flat_numel = 0;
+  int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync rank 0 updates for all
+  std::int64_t batches_per_epoch = 0;
+  std::uint64_t total_batches = 0;
+  std::shared_ptr<Segment> shared_segment;  ///< TrainShared, then for mode sync the contributions and their gradients
+  int evaluations_fd = -1;                  ///< the keeper writes an Evaluation there after each
+
+  [[nodiscard]] TrainShared& shared() const { return *reinterpret_cast<TrainShared*>(shared_segment->data()); }
+  [[nodiscard]] SyncContribution& contribution(int rank) const;
+  /// Mode sync: a worker's gradients, laid out as the flat parameters.
+  [[nodiscard]] float* flat_gradients(int rank) const;
+
+  /// Makes `shared_segment`.
+  void share();
+};
+
+/// The body of a worker.
+void train_worker(const TrainPlan& plan, Worker& worker);
+
+/// The body of the keeper: evaluates, logs and saves while the workers train, and once more when they are done.
+void keep(const TrainPlan& plan, Worker& worker);
+
+}  // namespace hogpen::detail

@@ -1,0 +1,71 @@
+#include "models/train_step.h"
+
+#include <torch/nn/functional/loss.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "runtime/core/error.h"
+
+namespace hogpen {
+namespace {
+
+std::vector<std::int64_t> input_shape(const Dataset& data, std::int64_t batch_size, bool takes_images) {
+  if (takes_images) return {batch_size, 1, data.height(), data.width()};
+  return {batch_size, data.sample_numel()};
+}
+
+}  // namespace
+
+BatchBuffer::BatchBuffer(const Dataset& data, const Dataset::Normalization& normalization, std::int64_t batch_size,
+                         bool takes_images)
+    : data_(data),
+      normalization_(normalization),
+      inputs_(at::empty(input_shape(data, batch_size, takes_images), at::kFloat)),
+      labels_(at::empty({batch_size}, at::kLong)) {}
+
+BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
+  const auto count = static_cast<std::int64_t>(samples.size());
+  Batch batch{inputs_.narrow(0, 0, count), labels_.narrow(0, 0, count)};
+  data_.gather(samples, normalization_,
+               {batch.inputs.data_ptr<float>(), static_cast<std::size_t>(batch.inputs.numel())},
+               {batch.labels.data_ptr<std::int64_t>(), samples.size()});
+  return batch;
+}
+
+double TrainStep::run(std::span<const std::uint32_t> samples) {
+  const BatchBuffer::Batch batch = buffer_.fill(samples);
+  // Without a gradient from before, autograd hands its own tensor over instead of adding to a copy.
+  gradients_.clear();
+  for (const at::Tensor& parameter : model_.parameters()) parameter.mutable_grad().reset();
+  const at::Tensor loss = torch::nn::functional::cross_entropy(model_.forward(batch.inputs), batch.labels);
+  loss.backward();
+  for (const at::Tensor& parameter : model_.parameters()) gradients_.push_back(parameter.grad());
+  return loss.item<float>();
+}
+
+Score evaluate(SharedModel& model, const Dataset& data, const Dataset::Normalization& normalization) {
+  constexpr std::int64_t kBatch = 500;
+  const c10::NoGradGuard no_gradients;
+  torch::nn::Module& module = *model.model().module;
+  const bool was_training = module.is_training();
+  module.eval();
+  BatchBuffer buffer(data, normalization, std::min(kBatch, data.size()), model.model().takes_images);
+  std::vector<std::uint32_t> samples(static_cast<std::size_t>(data.size()));
+  std::iota(samples.begin(), samples.end(), 0u);
+  double loss = 0.0;
+  std::int64_t correct = 0;
+  for (std::int64_t begin = 0; begin < data.size(); begin += kBatch) {
+    const auto count = static_cast<std::size_t>(std::min(kBatch, data.size() - begin));
+    const BatchBuffer::Batch batch = buffer.fill({samples.data() + begin, count});
+    const at::Tensor logits = model.forward(batch.inputs);
+    loss += torch::nn::functional::cross_entropy(logits, batch.labels).item<float>() * static_cast<double>(count);
+    correct += logits.argmax(1).eq(batch.labels).sum().item<std::int64_t>();
+  }
+  module.train(was_training);
+  const auto size = static_cast<double>(data.size());
+  return {.loss = loss / size, .accuracy = static_cast<double>(correct) / size};
+}
+
+}  // namespace hogpen

@@ -1,0 +1,183 @@
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "models/train_plan.h"
+#include "models/train_step.h"
+
+namespace hogpen::detail {
+namespace {
+
+// With OnNan::skip: so many bad steps in a row mean that the parameters themselves are lost.
+constexpr int kMostSkippedInARow = 100;
+
+/// A worker's tools: its module on the shared parameters, and all that is private to it.
+struct Tools {
+  Tools(const TrainPlan& plan, int rank)
+      : model(plan.factory(), plan.model),
+        step(model,
+             BatchBuffer(plan.data.train, plan.normalization, plan.options.batch_size, model.model().takes_images)),
+        optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank,
+                  plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),
+        sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
+
+  SharedModel model;
+  TrainStep step;
+  Optimizer optimizer;
+  EpochSampler sampler;
+};
+
+void diverge(const TrainPlan& plan, Worker& worker, std::uint64_t batch) {
+  plan.shared().diverged_at.store(batch + 1);
+  worker.stop_all();
+}
+
+/// What becomes of a step whose loss is no number.
+class NanWatch {
+ public:
+  NanWatch(const TrainPlan& plan, Worker& worker) : plan_(plan), worker_(worker) {}
+
+  /// True when the step may update the parameters.
+  bool admits(double loss, std::uint64_t batch) {
+    if (std::isfinite(loss)) [[likely]] {
+      in_a_row_ = 0;
+      return true;
+    }
+    worker_.step_skipped(loss);
+    if (plan_.options.on_nan == OnNan::stop || ++in_a_row_ == kMostSkippedInARow) diverge(plan_, worker_, batch);
+    return false;
+  }
+
+ private:
+  const TrainPlan& plan_;
+  Worker& worker_;
+  int in_a_row_ = 0;
+};
+
+void train_asynchronously(const TrainPlan& plan, Worker& worker, Tools& tools) {
+  NanWatch nan_watch(plan, worker);
+  const bool is_locked = plan.options.mode == UpdateMode::locked;
+  for (; !worker.should_stop(); worker.pause_point()) {
+    const auto batch = worker.claim(plan.total_batches);
+    if (!batch) return;
+    const auto samples = tools.sampler.batch(*batch);
+    const double loss = tools.step.run(samples);
+    if (!nan_watch.admits(loss, *batch)) continue;
+    {
+      const auto guard = is_locked ? plan.shared().update_lock.lock(Deadline::never()) : std::nullopt;
+      const double lr = plan.options.schedule.at(static_cast<std::int64_t>(*batch));
+      tools.optimizer.step(lr, tools.model.slices(), tools.step.gradients());
+    }
+    worker.step_done(samples.size(), loss);
+  }
+}
+
+/// Mode sync, one step at a time: every worker computes the gradients of a batch of its own; each averages a part of
+/// them over all workers, in the order of ranks; rank 0 updates the parameters. The barrier stands between these parts.
+class SyncTraining {
+ public:
+  SyncTraining(const TrainPlan& plan, Worker& worker, Tools& tools)
+      : plan_(plan), worker_(worker), tools_(tools), nan_watch_(plan, worker) {
+    for (const FlatSlice& slice : tools.model.slices()) {
+      averaged_.push_back(at::from_blob(plan.flat_gradients(0) + slice.offset, {slice.numel}, at::kFloat));
+    }
+  }
+
+  void run() {
+    std::atomic<std::uint64_t>& cursor = worker_.control().header().cursor;
+    if (worker_.rank() == 0) decide();
+    if (!pass_barrier()) return;
+    while (plan_.shared().round_stop.load() == 0) {
+      const std::uint64_t first = cursor.load();
+      contribute(first + static_cast<std::uint64_t>(worker_.rank()));
+      if (!pass_barrier()) return;
+      average();
+      if (!pass_barrier()) return;
+      if (worker_.rank() == 0) {
+        update(first);
+        decide();
+      }
+      if (!pass_barrier()) return;
+      if (plan_.shared().round_pause.load() != 0) worker_.pause_point();
+    }
+  }
+
+ private:
+  bool pass_barrier() { return plan_.shared().round.arrive_and_wait(Deadline::never()) == Barrier::Passed::yes; }
+
+  // All must stop, or pause, after the same step: one reads the flags for all.
+  void decide() {
+    const ControlHeader& header = worker_.control().header();
+    plan_.shared().round_stop.store(worker_.should_stop() || header.cursor.load() >= plan_.total_batches);
+    plan_.shared().round_pause.store(header.pause.load());
+  }
+
+  void contribute(std::uint64_t batch) {
+    SyncContribution& mine = plan_.contribution(worker_.rank());
+    float* gradients = plan_.flat_gradients(worker_.rank());
+    mine = {};
+    std::fill_n(gradients, plan_.flat_numel, 0.0f);
+    if (batch >= plan_.total_batches) return;
+    const auto samples = tools_.sampler.batch(batch);
+    mine.loss = tools_.step.run(samples);
+    mine.samples = static_cast<std::int64_t>(samples.size());
+    for (std::size_t i = 0; i < tools_.model.slices().size(); ++i) {
+      const at::Tensor& gradient = tools_.step.gradients()[i];
+      if (!gradient.defined()) continue;
+      const FlatSlice& slice = tools_.model.slices()[i];
+      std::memcpy(gradients + slice.offset, gradient.contiguous().data_ptr<float>(),
+                  static_cast<std::size_t>(slice.numel) * sizeof(float));
+    }
+    worker_.step_done(samples.size(), mine.loss);
+  }
+
+  // Into the gradients of rank 0.
+  void average() {
+    const std::int64_t workers = worker_.world_size();
+    const std::int64_t begin = plan_.flat_numel * worker_.rank() / workers;
+    const std::int64_t end = plan_.flat_numel * (worker_.rank() + 1) / workers;
+    std::int64_t total = 0;
+    for (int rank = 0; rank < workers; ++rank) total += plan_.contribution(rank).samples;
+    float* sum = plan_.flat_gradients(0);
+    for (int rank = 0; rank < workers; ++rank) {
+      const float weight = static_cast<float>(plan_.contribution(rank).samples) / static_cast<float>(total);
+      const float* part = plan_.flat_gradients(rank);
+      for (std::int64_t i = begin; i < end; ++i) sum[i] = (rank == 0 ? 0.0f : sum[i]) + weight * part[i];
+    }
+  }
+
+  void update(std::uint64_t first) {
+    double loss = 0.0;
+    for (int rank = 0; rank < worker_.world_size(); ++rank) loss += plan_.contribution(rank).loss;
+    if (nan_watch_.admits(loss, first)) {
+      tools_.optimizer.step(plan_.options.schedule.at(static_cast<std::int64_t>(first)), tools_.model.slices(),
+                            averaged_);
+    }
+    const std::uint64_t next = first + static_cast<std::uint64_t>(worker_.world_size());
+    worker_.control().header().cursor.store(std::min(next, plan_.total_batches));
+  }
+
+  const TrainPlan& plan_;
+  Worker& worker_;
+  Tools& tools_;
+  NanWatch nan_watch_;
+  std::vector<at::Tensor> averaged_;
+};
+
+}  // namespace
+
+void train_worker(const TrainPlan& plan, Worker& worker) {
+  // Each worker draws its own dropout masks.
+  torch::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
+  Tools tools(plan, worker.rank());
+  worker.wait_for_start();
+  if (plan.options.mode == UpdateMode::sync) {
+    SyncTraining(plan, worker, tools).run();
+  } else {
+    train_asynchronously(plan, worker, tools);
+  }
+}
+
+}  // namespace hogpen::detail

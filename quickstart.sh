@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=cmake/setup.sh
+source cmake/setup.sh
+
+usage() {
+  cat << 'HELP'
+usage: ./quickstart.sh [--cpu|--cuda] [--setup-only] [-- OPTION…]
+
+From a fresh Debian 12 or Ubuntu 24.04 to a trained model: installs the Debian packages and the LibTorch that are
+missing (LibTorch goes into .venv), builds hogpen, and trains a small network on Fashion-MNIST with four workers.
+Whatever is already there is left as it is, so running it again only trains.
+
+  --cpu         build without CUDA kernels, also where a CUDA toolkit is
+  --cuda        insist on CUDA kernels; needs nvcc 13 or newer. Default: with them if such an nvcc is found
+  --setup-only  install and build, but do not train
+  -- OPTION…    passed on to `hogpen train`, for example: -- --epochs 2 --workers 2
+
+Environment: HOGPEN_TORCH_ROOT    a LibTorch of your own (with include/ and lib/), used instead of .venv
+             CUDACXX              the nvcc to use
+HELP
+}
+
+wish="" train=yes
+while [[ $# != 0 ]]; do
+  case $1 in
+    --cpu) wish=cpu ;;
+    --cuda) wish=cuda ;;
+    --setup-only) train=no ;;
+    -h | --help) usage; exit ;;
+    --) shift; break ;;
+    *) usage >&2; die "no such option: $1 (options for hogpen train stand behind --)" ;;
+  esac
+  shift
+done
+
+# Adds "$1 $2" to `arguments` unless the user's own options, "$3…", say that option.
+add_default() {
+  local option=$1 value=$2 own
+  shift 2
+  for own in "$@"; do
+    [[ $own != "$option" && $own != "$option="* ]] || return 0
+  done
+  arguments+=("$option" "$value")
+}
+
+install_debian_packages "${build_packages[@]}"
+choose_preset "$wish"
+ensure_libtorch "$preset"
+configure "$preset"
+build "$preset" hogpen_command
+command=build/$preset/apps/hogpen
+if [[ $train == no ]]; then
+  say "Ready: $command --help"
+  exit
+fi
+
+arguments=()
+add_default --model "Linear(784,128) ReLU Linear(128,10)" "$@"
+add_default --data fashion-mnist "$@"
+add_default --workers 4 "$@"
+add_default --epochs 10 "$@"
+add_default --lr 0.1 "$@"
+add_default --batch-size 64 "$@"
+say "Training: $command train ${arguments[*]@Q} $*"
+exec "$command" train "${arguments[@]}" "$@"
