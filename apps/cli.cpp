@@ -48,7 +48,8 @@ class HelpFormatter final : public CLI::Formatter {
 };
 
 std::string with_dashes(std::string argument) {
-  if (argument.starts_with("--")) std::replace(argument.begin(), argument.begin() + name_length(argument), '_', '-');
+  const auto name_end = argument.begin() + static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size()));
+  if (argument.starts_with("--")) std::replace(argument.begin(), name_end, '_', '-');
   return argument;
 }
 
@@ -58,8 +59,8 @@ void refuse_extras(const CLI::App& program) {
   if (extras.empty()) return;
   const auto chosen = program.get_subcommands();
   const CLI::App& parser = chosen.empty() ? program : *chosen.back();
-  const std::string help = fmt::format("{}{} --help lists what there is", program.get_name(),
-                                       chosen.empty() ? "" : " " + parser.get_name());
+  const std::string help =
+      fmt::format("{}{} --help lists what there is", program.get_name(), chosen.empty() ? "" : " " + parser.get_name());
   const std::string& first = extras.front();
   if (first.starts_with("-")) {
     const std::string name = first.substr(0, first.find('='));
@@ -74,4 +75,89 @@ void refuse_extras(const CLI::App& program) {
 }
 
 }  // namespace
+
+void configure(CLI::App& program) {
+  program.formatter(std::make_shared<HelpFormatter>());
+  program.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
+  program.set_help_flag("-h,--help", "Show this text");
+  program.require_subcommand(0, 1);
+  program.allow_extras();  // `refuse_extras` says more about them than CLI11.
+}
+
+void parse(CLI::App& program, const Arguments& arguments) {
+  Arguments reversed(arguments.size());
+  std::transform(arguments.rbegin(), arguments.rend(), reversed.begin(), with_dashes);
+  try {
+    program.parse(reversed);
+  } catch (const CLI::Success&) {
+    throw;  // --help and --version
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(error.what());
+  }
+  refuse_extras(program);
+}
+
+std::vector<std::string> option_names(const CLI::App& parser) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : parser.get_options()) {
+    const auto& own = option->get_lnames();
+    names.insert(names.end(), own.begin(), own.end());
+  }
+  return names;
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& candidates, const std::string& prefix) {
+  std::optional<std::string> meant = closest(word, candidates);
+  const auto begins = [&](const std::string& candidate) { return candidate.starts_with(word); };
+  if (!meant && word.size() >= 2 && std::count_if(candidates.begin(), candidates.end(), begins) == 1) {
+    meant = *std::find_if(candidates.begin(), candidates.end(), begins);
+  }
+  return meant ? fmt::format("did you mean '{}{}'?", prefix, *meant) : "";
+}
+
+CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
+  const auto check = [least, most](std::string& text) -> std::string {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc::invalid_argument || end != text.data() + text.size()) {
+      return fmt::format("'{}' is no whole number", text);
+    }
+    if (number < least) return fmt::format("must be at least {}, but is {}", least, text);
+    if (error == std::errc::result_out_of_range || number > most) {
+      return fmt::format("must be at most {}, but is {}", most, text);
+    }
+    text = std::to_string(number);  // CLI11 would take 010 for 8.
+    return {};
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator real_number(double least, double bound) {
+  const auto check = [least, bound](std::string& text) -> std::string {
+    double number = 0.0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size()) return fmt::format("'{}' is no number", text);
+    if (!(number >= least)) return fmt::format("must be at least {}, but is {}", least, text);
+    if (!(number < bound)) return fmt::format("must be less than {}, but is {}", bound, text);
+    return {};
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator one_of(const std::vector<std::string>& choices) {
+  const auto check = [choices](std::string& text) -> std::string {
+    if (std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
+    const std::string hint = suggestion(text, choices);
+    return fmt::format("'{}' is none of {}{}{}", text, fmt::join(choices, ", "), hint.empty() ? "" : ": ", hint);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator any_text() {
+  const auto check = [](std::string& text) -> std::string {
+    return text.starts_with("--") ? fmt::format("needs a value, but '{}' follows", text) : "";
+  };
+  return CLI::Validator(check, "");
+}
+
 }  // namespace hogpen

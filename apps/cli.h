@@ -36,8 +36,8 @@ void parse(CLI::App& program, const Arguments& arguments);
 /// The long names of a parser's options, without dashes; aliases too.
 [[nodiscard]] std::vector<std::string> option_names(const CLI::App& parser);
 
-/// "did you mean '--lr'?" for the candidate that `word` is a slip or a beginning of; empty when there is none. Prefix
-/// and suffix are put around the candidate.
+/// "did you mean '--lr'?" for the candidate that `word` is a slip for or the beginning of; empty when there is none.
+/// `prefix` is put before the candidate.
 [[nodiscard]] std::string suggestion(const std::string& word, const std::vector<std::string>& candidates,
                                      const std::string& prefix = {});
 

@@ -1,0 +1,204 @@
+#include <fcntl.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "apps/cli.h"
+#include "apps/output.h"
+#include "apps/progress.h"
+#include "apps/run_place.h"
+#include "apps/settings.h"
+#include "apps/train_options.h"
+#include "runtime/core/error.h"
+#include "runtime/core/fd.h"
+#include "runtime/core/log.h"
+#include "runtime/memory/arena.h"
+
+namespace hogpen {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFooter = R"text(Examples:
+  hogpen train                                            Fashion-MNIST, all CPUs
+  hogpen train --nproc-per-node 4 --epochs 20 --lr-schedule cosine --warmup-epochs 1
+  hogpen train --optimizer adam --model "Conv2d(1,8,3) ReLU MaxPool2d(2) Flatten Linear(1352,10)"
+  hogpen train --run-dir runs/mine --resume auto          start, or go on after a stop or a crash
+  HOGPEN_LR=0.05 hogpen train --config experiment.toml    settings from three places
+
+Settings:
+  A flag wins over an environment variable, which wins over the file, which wins over the default.
+  Variables are named HOGPEN_ and the option: HOGPEN_BATCH_SIZE=128. A switch is turned off by false:
+  --nesterov=false, HOGPEN_NESTEROV=false. The file is TOML; its keys are the options, if you like
+  in a table [train]:
+      batch_size = 128
+      optimizer = "adam"
+
+Ctrl-C (or SIGTERM) ends a run after its step and saves; a second one kills it.
+
+Exit codes:
+  0 done   1 failed   2 wrong usage, settings or data   3 a worker died
+  5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM, after saving)text";
+
+const char* plural(std::int64_t count) {
+  return count == 1 ? "" : "s";
+}
+
+std::string with_separators(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) {
+    digits.insert(static_cast<std::size_t>(at), 1, ',');
+  }
+  return digits;
+}
+
+void set_log_level(const TrainArguments& arguments) {
+  hogpen::set_log_level(arguments.quiet ? LogLevel::warning : arguments.verbose > 1 ? LogLevel::debug : LogLevel::info);
+}
+
+void say_settings(const std::vector<Setting>& settings) {
+  std::string text;
+  for (const Setting& setting : settings) {
+    text += fmt::format("  {} = {}  (from {})\n", setting.option, setting.value, setting.origin);
+  }
+  write_stderr(text.empty() ? "all settings are defaults\n" : "settings that are no defaults:\n" + text);
+}
+
+void say_plan(const TrainArguments& arguments, const TrainerOptions& options, const DatasetPair& data) {
+  std::string text = fmt::format("model    {}\n", arguments.model);
+  text += fmt::format("data     {}: {} samples to train on, {} to test on\n", arguments.data,
+                      with_separators(data.train.size()), with_separators(data.test.size()));
+  text += fmt::format(
+      "workers  {} {}, {}\n", arguments.workers,
+      arguments.workers == 1 ? (arguments.workers_as == "threads" ? "thread" : "process") : arguments.workers_as,
+      arguments.mode);
+  text += fmt::format("training {} epoch{}, batches of {}, {}, learning rate {}{}\n", options.epochs,
+                      plural(options.epochs), options.batch_size, arguments.optimizer, options.schedule.base_lr,
+                      arguments.lr_schedule == "constant" ? "" : " (" + arguments.lr_schedule + ")");
+  text += fmt::format("run      {}\n", options.run_directory.string());
+  if (options.resume) text += fmt::format("resumes  {}\n", options.resume->string());
+  write_stderr(text);
+}
+
+void say_end(const TrainResult& result, const TrainerOptions& options) {
+  const double per_second = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0;
+  std::string text =
+      fmt::format("{} samples in {:.1f} s: {} samples/s\n", with_separators(static_cast<std::int64_t>(result.samples)),
+                  result.seconds, abbreviate(per_second));
+  const auto restarts = static_cast<std::int64_t>(result.launch.deaths.size());
+  if (restarts > 0) text += fmt::format("{} restart{}:\n", restarts, plural(restarts));
+  for (const WorkerExit& death : result.launch.deaths) text += fmt::format("  {}\n", death.describe());
+  if (result.skipped_steps > 0) text += fmt::format("{} steps skipped, their loss was NaN\n", result.skipped_steps);
+  if (result.launch.stopped_by) {
+    text += fmt::format("stopped by {}; to go on: hogpen train --run-dir {} --resume auto\n",
+                        signal_name(*result.launch.stopped_by), options.run_directory.string());
+  }
+  write_stderr(text);
+}
+
+nlohmann::json to_json(const WorkerExit& death) {
+  nlohmann::json json = {{"rank", death.rank}, {"pid", death.pid}, {"message", death.message}};
+  if (death.signal) json["signal"] = signal_name(*death.signal);
+  if (death.exit_code) json["exit_code"] = *death.exit_code;
+  return json;
+}
+
+nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options) {
+  nlohmann::json restarts = nlohmann::json::array();
+  for (const WorkerExit& death : result.launch.deaths) restarts.push_back(to_json(death));
+  nlohmann::json json = {
+      {"accuracy", result.evaluation.accuracy},
+      {"loss", result.evaluation.loss},
+      {"epoch", result.evaluation.epoch},
+      {"step", result.evaluation.step},
+      {"checkpoint", result.checkpoint.string()},
+      {"run_dir", options.run_directory.string()},
+      {"samples", result.samples},
+      {"seconds", result.seconds},
+      {"samples_per_second", result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0},
+      {"skipped_steps", result.skipped_steps},
+      {"restarts", restarts},
+      {"stopped_by", nullptr}};
+  if (result.launch.stopped_by) json["stopped_by"] = signal_name(*result.launch.stopped_by);
+  return json;
+}
+
+/// The engine's failure as the user sees it. What a child found wrong with the user's input is the user's to mend, not
+/// a worker's death; and the keeper is no worker.
+[[noreturn]] void rethrow(const WorkerError& error, int workers) {
+  const WorkerExit& exit = error.exit();
+  if (exit.exit_code == 2) throw UsageError(exit.message, error.hint());
+  if (exit.rank == workers && exit.exit_code) {
+    throw Error(fmt::format("the keeper, which evaluates and saves, failed: {}", exit.message), error.hint());
+  }
+  throw error;
+}
+
+/// A path in state.json must mean the same from everywhere.
+std::string lasting_name(const std::string& data) {
+  return fs::path(data).has_parent_path() ? fs::absolute(data).lexically_normal().string() : data;
+}
+
+/// The model is made by a child of the engine: its size is known only once it is there, in the live file.
+void say_parameters(const fs::path& live_model) try {
+  Fd file(syscall_ok(::open(live_model.c_str(), O_RDONLY | O_CLOEXEC), "open of " + live_model.string()));
+  std::int64_t parameters = 0;
+  const Arena model = Arena::attach(Segment::attach(std::move(file), Segment::Access::read_only));
+  for (const TensorEntry& entry : model.header().entries) {
+    if (!is_padding(entry)) parameters += entry.spec.numel();
+  }
+  write_stderr(fmt::format("memory   {} parameters in {}\n", with_separators(parameters), live_model.string()));
+} catch (const Error& error) {
+  log(LogLevel::debug, "the number of parameters is not known: {}", error.what());  // Not worth a run.
+}
+
+TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& options, DatasetPair data) {
+  ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .write = write_stderr});
+  Trainer trainer([text = arguments.model] { return parse_model(text); }, arguments.model, std::move(data), options);
+  if (!arguments.quiet) {
+    trainer.on_progress([&, is_first = true](const TrainProgress& progress) mutable {
+      if (std::exchange(is_first, false)) say_parameters(options.run_directory / "live.safetensors");
+      view.update(progress);
+    });
+    trainer.on_evaluation([&](const Evaluation& evaluation) { view.add(evaluation); });
+  }
+  try {
+    return trainer.run();
+  } catch (const WorkerError& error) {
+    rethrow(error, options.launcher.workers);
+  }
+}
+
+int train(const TrainArguments& arguments) {
+  const RunPlace place = choose_run_place(arguments.run_dir, arguments.resume);
+  DatasetPair data = open_dataset(arguments.data);
+  TrainerOptions options = trainer_options(arguments, data.train.size());
+  options.data_name = lasting_name(arguments.data);
+  options.run_directory = place.directory;
+  options.resume = place.checkpoint;
+  if (!arguments.quiet) say_plan(arguments, options, data);
+  const TrainResult result = run_trainer(arguments, options, std::move(data));
+  if (!arguments.quiet) say_end(result, options);
+  write_stdout(arguments.json ? to_json(result, options).dump() + "\n"
+                              : fmt::format("accuracy {:.2f} %\ncheckpoint {}\n", 100.0 * result.evaluation.accuracy,
+                                            result.checkpoint.string()));
+  return result.launch.stopped_by ? 128 + *result.launch.stopped_by : 0;
+}
+
+}  // namespace
+
+Command add_train(CLI::App& program) {
+  CLI::App* parser = program.add_subcommand("train", "Train a model with several workers on shared parameters");
+  const auto arguments = std::make_shared<TrainArguments>();
+  add_train_options(*parser, *arguments);
+  parser->footer(kFooter);
+  return {parser, [&program, parser, arguments](const Arguments& command_line) {
+            const std::vector<Setting> settings = apply_settings(program, *parser, command_line);
+            set_log_level(*arguments);
+            if (arguments->verbose > 0 && !arguments->quiet) say_settings(settings);
+            return train(*arguments);
+          }};
+}
+
+}  // namespace hogpen

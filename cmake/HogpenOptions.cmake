@@ -27,7 +27,6 @@ endif()
 
 add_library(hogpen_options INTERFACE)
 # Designated initialisers leave out what keeps its default: -Wextra would complain of each.
-# Designated initialisers leave out the fields whose defaults will do: no warning for those.
 set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers)
 target_compile_options(hogpen_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 

@@ -1,4 +1,4 @@
-"""Prints, one a line, what the running Python lacks of some requirements: "missing torch==2.11.0" or "broken torch==2.11.0".
+"""Prints what the running Python lacks of some requirements, a line each: "missing numpy" or "broken torch==2.11.0".
 
 A package is broken when a file that its RECORD lists is absent or cut short, or RECORD itself is absent: an interrupted
 pip leaves it so, and then takes it for installed.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by quickstart.sh and test.sh from the root of the tree: sets up what a build needs. Each step says what it does
-# in one line, and does nothing when it is done already.
+# Sourced by quickstart.sh and test.sh from the root of the tree: sets up what a build needs. Each step says in one line
+# what it does, and does nothing when it is done already.
 
 readonly torch_package=torch==2.11.0
 # All that libtorch_cpu.so of the CUDA wheel needs to load; the other 2 GB of its dependencies serve GPUs and Python.

@@ -1,8 +1,8 @@
-// The one allowed data race of hogpen is in this file: namespace `racy`, the loop of Write::plain. Several workers run
-// it over the same parameters (and shared state) without synchronising, as Hogwild does: Niu, Recht, Ré and Wright,
+// The one allowed data race of hogpen is in this file: `racy_update`, the loop of Write::plain. Several workers run it
+// over the same parameters (and shared state) without synchronising, as Hogwild does: Niu, Recht, Ré and Wright,
 // "Hogwild!", 2011. An aligned float never tears on x86-64, so what can happen is that one worker's addition to an
-// element is overwritten by another's; with small steps, training does not mind. tests/tsan.supp names the namespace
-// for ThreadSanitizer.
+// element is overwritten by another's; with small steps, training does not mind. tests/tsan.supp names the function for
+// ThreadSanitizer.
 #include "kernels/update.h"
 
 #include <atomic>
@@ -56,12 +56,9 @@ void update_atomically(const Rule& rule, const Operands<Rule>& m) {
   }
 }
 
-}  // namespace
-
-namespace racy {
-
+// Not inlined, so that the stacks of ThreadSanitizer show the name that tests/tsan.supp suppresses.
 template <class Rule>
-HOGPEN_SIMD_CLONES void update(const Rule rule, const Operands<Rule> m) {
+[[gnu::noinline]] HOGPEN_SIMD_CLONES void racy_update(const Rule rule, const Operands<Rule> m) {
 #pragma GCC ivdep
   for (std::size_t i = 0; i < m.n; ++i) {
     const float p = m.parameters[i];
@@ -73,13 +70,9 @@ HOGPEN_SIMD_CLONES void update(const Rule rule, const Operands<Rule> m) {
   }
 }
 
-}  // namespace racy
-
-namespace {
-
 template <class Rule>
 void update(Write write, const Rule& rule, const Operands<Rule>& m) {
-  write == Write::plain ? racy::update(rule, m) : update_atomically(rule, m);
+  write == Write::plain ? racy_update(rule, m) : update_atomically(rule, m);
 }
 
 }  // namespace

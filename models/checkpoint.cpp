@@ -211,17 +211,14 @@ fs::path CheckpointStore::save(const CheckpointContent& content) {
     }
     throw;
   }
-  remove_oldest(path);
+  tidy(path);
   return path;
 }
 
 void CheckpointStore::publish(const fs::path& temporary, const fs::path& path) {
-  const fs::path replaced = with_suffix(path, kReplacedSuffix);
-  const bool replaces = fs::exists(path);
-  if (replaces) files_->rename(path, replaced);
+  if (fs::exists(path)) files_->rename(path, with_suffix(path, kReplacedSuffix));
   files_->rename(temporary, path);
   files_->sync_directory(directory_);
-  if (replaces) discard(replaced, path);
 }
 
 // Under its true name a checkpoint is either whole or gone, also when removing it is interrupted.
@@ -248,9 +245,10 @@ void CheckpointStore::clean_up() {
   }
 }
 
-void CheckpointStore::remove_oldest(const fs::path& saved) {
-  if (keep_ == 0) return;
+void CheckpointStore::tidy(const fs::path& saved) {
   try {
+    clean_up();
+    if (keep_ == 0) return;
     auto checkpoints = list(directory_, "");
     std::erase_if(checkpoints, [](const Candidate& candidate) { return !is_complete(candidate.path); });
     for (std::size_t i = static_cast<std::size_t>(keep_); i < checkpoints.size(); ++i) {

@@ -50,7 +50,7 @@ class CheckpointStore {
   void publish(const std::filesystem::path& temporary, const std::filesystem::path& path);
   void discard(const std::filesystem::path& checkpoint, const std::filesystem::path& path);
   void clean_up();
-  void remove_oldest(const std::filesystem::path& saved);
+  void tidy(const std::filesystem::path& saved);
 
   std::filesystem::path directory_;
   int keep_ = 0;

@@ -19,7 +19,8 @@ namespace {
 class InputFile {
  public:
   explicit InputFile(std::filesystem::path path) : path_(std::move(path)) {
-    fd_ = Fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    // O_NONBLOCK, so that a FIFO is refused and not waited for.
+    fd_ = Fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!fd_) {
       throw SystemError(
           fmt::format("open {}", name()), errno,

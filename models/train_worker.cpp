@@ -19,7 +19,8 @@ struct Tools {
       : model(plan.factory(), plan.model),
         step(model,
              BatchBuffer(plan.data.train, plan.normalization, plan.options.batch_size, model.model().takes_images)),
-        optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank,
+        // In mode sync rank 0 updates for all, and there is one row of state.
+        optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank % plan.optimizer_copies,
                   plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),
         sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 

@@ -1,6 +1,7 @@
 #include "models/trainer.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <torch/utils.h>
 #include <unistd.h>
 
@@ -81,10 +82,29 @@ void load_optimizer_state(const std::filesystem::path& file, int copies, const T
   }
 }
 
-Memory make_memory(const ModelFactory& factory, const std::string& description, const TrainerOptions& options,
-                   const nlohmann::json& record) {
+/// Passes one sample through the model: one that does not fit the data ends here, and not in every worker.
+void check_fit(const Model& model, const Dataset& data) {
+  BatchBuffer buffer(data, data.normalization(), 1, model.takes_images);
+  const std::uint32_t first = 0;
+  const at::Tensor input = buffer.fill({&first, 1}).inputs;
+  at::Tensor output;
+  try {
+    const c10::NoGradGuard no_gradients;
+    output = model.forward(input);
+  } catch (const c10::Error& error) {
+    throw UsageError(fmt::format("the model does not take the data's samples, of shape [{}]: {}",
+                                 fmt::join(input.sizes(), ", "), error.what_without_backtrace()));
+  }
+  require(output.dim() == 2 && output.size(1) >= data.classes(),
+          "the model must have an output for each of the data's {} classes, but its output has the shape [{}]",
+          data.classes(), fmt::join(output.sizes(), ", "));
+}
+
+Memory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
+                   const TrainerOptions& options, const nlohmann::json& record) {
   torch::manual_seed(options.seed);
   Model model = factory();
+  check_fit(model, data);
   const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
   const std::int64_t flat_numel = SharedModel(std::move(model), parameters).flat().numel();
   const auto specs = Optimizer::state_specs(options.optimizer, flat_numel, optimizer_copies(options));
@@ -100,11 +120,11 @@ Memory make_memory(const ModelFactory& factory, const std::string& description, 
 
 /// Calls `make_memory` in a child where workers are processes: to build a model takes tensor operations, and the
 /// launcher must do none.
-Memory make_memory_isolated(const ModelFactory& factory, const std::string& description, const TrainerOptions& options,
-                            const nlohmann::json& record) {
+Memory make_memory_isolated(const ModelFactory& factory, const std::string& description, const Dataset& data,
+                            const TrainerOptions& options, const nlohmann::json& record) {
   const auto [mine, childs] = socket_pair();
   run_isolated(options.launcher.workers_as, [&, socket = childs.get()] {
-    const Memory made = make_memory(factory, description, options, record);
+    const Memory made = make_memory(factory, description, data, options, record);
     send_fd(socket, made.model.segment().fd());
     send_fd(socket, made.optimizer_state.segment().fd());
     syscall_ok(::write(socket, &made.flat_numel, sizeof(made.flat_numel)), "write to the launcher");
@@ -186,7 +206,7 @@ TrainResult Trainer::run() {
   options_.schedule.check();
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
-  Memory memory = make_memory_isolated(factory_, description_, options_, record);
+  Memory memory = make_memory_isolated(factory_, description_, data_.train, options_, record);
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,

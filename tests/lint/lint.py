@@ -1,4 +1,4 @@
-"""Checks of the source tree. Exit code 1 and a line for each violation, "FILE:LINE: what is wrong"; 77 without the tool.
+"""Checks of the source tree. Exit code 1 and a line a violation, "FILE:LINE: what is wrong"; 77 without the tool.
 
 usage: lint.py layers|budgets|functions|cuda_if|format|shell ROOT [--bin DIRECTORY]    --bin: look for tools there first
 """

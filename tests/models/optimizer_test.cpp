@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <barrier>
 #include <functional>
 #include <limits>
 #include <string>
@@ -52,30 +53,32 @@ TEST(Optimizer, SharedStateIsTheSameForEveryRank) {
   EXPECT_EQ(single.steps(), kSteps);
 }
 
-/// `workers` threads, each with its own Optimizer, take `steps` steps of +1 (or of `gradient`) on every parameter.
+constexpr int kWorkers = 4;
+constexpr int kStepsEach = 20'000;
+
+/// `kWorkers` threads at the same time, each with its own Optimizer, take `kStepsEach` steps with one value for every
+/// gradient.
 void train_on_threads(const OptimizerOptions& options, FlatModel& model, const Arena& state, Write write, double lr,
-                      double gradient, int workers, int steps) {
+                      double gradient) {
+  std::barrier start(kWorkers);
   std::vector<std::jthread> threads;
-  for (int rank = 0; rank < workers; ++rank) {
+  for (int rank = 0; rank < kWorkers; ++rank) {
     threads.emplace_back([&, rank] {
       Optimizer optimizer(options, model.flat, state, rank, write);
       std::vector<torch::Tensor> gradients;
       for (const FlatSlice& slice : model.slices) gradients.push_back(torch::full({slice.numel}, gradient));
-      for (int i = 0; i < steps; ++i) optimizer.step(lr, model.slices, gradients);
+      start.arrive_and_wait();
+      for (int i = 0; i < kStepsEach; ++i) optimizer.step(lr, model.slices, gradients);
     });
   }
 }
-
-constexpr int kWorkers = 4;
-constexpr int kStepsEach = 2000;
 
 // Every step adds 1; sums below 2^24 are exact in float.
 TEST(OptimizerRace, AtomicLosesNoUpdateOfFourWorkers) {
   FlatModel model;
   model.flat.zero_();
   const OptimizerOptions options = default_optimizer("sgd");
-  train_on_threads(options, model, make_state(options, model, kWorkers), Write::atomic, 1.0, -1.0, kWorkers,
-                   kStepsEach);
+  train_on_threads(options, model, make_state(options, model, kWorkers), Write::atomic, 1.0, -1.0);
   for (std::size_t i = 0; i < model.slices.size(); ++i) {
     EXPECT_TRUE(model.parameter(i).eq(kWorkers * kStepsEach).all().item<bool>()) << "parameter " << i;
   }
@@ -86,7 +89,7 @@ TEST(OptimizerRace, AtomicLosesNoUpdateOfSharedStateAndNoStep) {
   OptimizerOptions options = default_optimizer("adagrad");
   options.state = StateSharing::shared;
   const Arena state = make_state(options, model, kWorkers);
-  train_on_threads(options, model, state, Write::atomic, 0.01, 1.0, kWorkers, kStepsEach);
+  train_on_threads(options, model, state, Write::atomic, 0.01, 1.0);
   EXPECT_EQ(state.tensor("step").item<std::int64_t>(), kWorkers * kStepsEach);
   const torch::Tensor sum = state.tensor("sum")[0];
   for (const FlatSlice& slice : model.slices) {
@@ -98,7 +101,7 @@ TEST(OptimizerRace, PlainMayLoseUpdatesButNeverTearsAFloat) {
   FlatModel model;
   model.flat.zero_();
   const OptimizerOptions options = default_optimizer("sgd");
-  train_on_threads(options, model, make_state(options, model, kWorkers), Write::plain, 1.0, -1.0, kWorkers, kStepsEach);
+  train_on_threads(options, model, make_state(options, model, kWorkers), Write::plain, 1.0, -1.0);
   for (std::size_t i = 0; i < model.slices.size(); ++i) {
     const torch::Tensor values = model.parameter(i);
     EXPECT_TRUE(values.eq(values.floor()).all().item<bool>());
