@@ -37,6 +37,12 @@ class HelpFormatter final : public CLI::Formatter {
     label("Usage", "usage");
     label("SUBCOMMAND", "COMMAND");
   }
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    return CLI::detail::find_and_replace(Formatter::make_help(app, std::move(name), mode), "\n\n\n", "\n\n");
+  }
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    return CLI::detail::find_and_replace(Formatter::make_option_name(option, is_positional), ",", ", ");
+  }
   std::string make_option_opts(const CLI::Option* option) const override {
     return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
   }
@@ -46,6 +52,14 @@ class HelpFormatter final : public CLI::Formatter {
     return wrap(option->get_description() + (has_value && !standard.empty() ? " [" + standard + "]" : ""));
   }
 };
+
+std::string hint_for_option(const CLI::App& program, const CLI::App& parser, const std::string& name) {
+  if (!name.starts_with("--")) return "";
+  const std::vector<std::string> names = option_names(parser);
+  const bool is_known = std::find(names.begin(), names.end(), name.substr(2)) != names.end();
+  return is_known ? fmt::format("write it behind '{} {}'", program.get_name(), parser.get_name())
+                  : suggestion(name.substr(2), names, "--");
+}
 
 std::string with_dashes(std::string argument) {
   const auto name_end = argument.begin() + static_cast<std::ptrdiff_t>(std::min(argument.find('='), argument.size()));
@@ -64,7 +78,7 @@ void refuse_extras(const CLI::App& program) {
   const std::string& first = extras.front();
   if (first.starts_with("-")) {
     const std::string name = first.substr(0, first.find('='));
-    const std::string hint = name.starts_with("--") ? suggestion(name.substr(2), option_names(parser), "--") : "";
+    const std::string hint = hint_for_option(program, parser, name);
     throw UsageError(fmt::format("there is no option {}", name), hint.empty() ? help : hint);
   }
   if (!chosen.empty()) throw UsageError(fmt::format("{} takes no argument '{}'", parser.get_name(), first), help);
@@ -91,6 +105,9 @@ void parse(CLI::App& program, const Arguments& arguments) {
     program.parse(reversed);
   } catch (const CLI::Success&) {
     throw;  // --help and --version
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string text = error.what();
+    throw UsageError(text.ends_with("missing") ? text.substr(0, text.find(':')) + ": needs a value" : text);
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what());
   }
@@ -151,6 +168,10 @@ CLI::Validator one_of(const std::vector<std::string>& choices) {
     return fmt::format("'{}' is none of {}{}{}", text, fmt::join(choices, ", "), hint.empty() ? "" : ": ", hint);
   };
   return CLI::Validator(check, "");
+}
+
+CLI::Validator true_or_false() {
+  return one_of({"true", "false", "yes", "no", "on", "off", "1", "0"});
 }
 
 CLI::Validator any_text() {

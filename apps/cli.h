@@ -47,6 +47,8 @@ void parse(CLI::App& program, const Arguments& arguments);
 /// At least `least` and less than `bound`; never NaN.
 [[nodiscard]] CLI::Validator real_number(double least, double bound = std::numeric_limits<double>::infinity());
 [[nodiscard]] CLI::Validator one_of(const std::vector<std::string>& choices);
+/// Of a switch: true, yes, on, 1, or their opposites.
+[[nodiscard]] CLI::Validator true_or_false();
 /// Any text but one that looks like the next option.
 [[nodiscard]] CLI::Validator any_text();
 

@@ -41,8 +41,8 @@ int evaluate(const EvalArguments& arguments) {
 Command add_eval(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("eval", "Loss and accuracy of a checkpoint on the test set");
   const auto arguments = std::make_shared<EvalArguments>();
-  parser->add_option("checkpoint", arguments->checkpoint, "A directory step-N, or a .safetensors file")
-      ->type_name("CHECKPOINT")
+  parser->add_option("CHECKPOINT", arguments->checkpoint, "A directory step-N, or a .safetensors file")
+      ->type_name("")
       ->required();
   parser->add_option("--model", arguments->model, "The model's layers, instead of what the checkpoint says")
       ->type_name("TEXT")

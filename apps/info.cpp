@@ -93,7 +93,7 @@ ordered_json fashion_mnist() {
 ordered_json collect() {
   ordered_json json = {{"hogpen", HOGPEN_VERSION},
                        {"build_type", HOGPEN_BUILD_TYPE},
-                       {"compiler", "g++ " __VERSION__},
+                       {"compiler", HOGPEN_COMPILER},
                        {"libtorch", TORCH_VERSION}};
   json["machine"] = machine();
   json["cuda"] = cuda();
@@ -117,7 +117,7 @@ std::string machine_text(const ordered_json& machine) {
   text += fmt::format("memory         {} available, says {}\n",
                       gibibytes(machine["memory_available_bytes"].get<std::uint64_t>()),
                       machine["memory_limit"].get<std::string>());
-  text += fmt::format("limits         {} open files (ulimit -n), files of {} (-f), {} of locked memory (-l)\n",
+  text += fmt::format("limits         ulimit -n (open files) {}, -f (file size) {}, -l (locked memory) {}\n",
                       limit_text(machine["max_open_files"], ""), limit_text(machine["max_file_bytes"], " bytes"),
                       limit_text(machine["max_locked_bytes"], " bytes"));
   return text + "shared memory  anonymous memfd segments: /dev/shm and its size do not matter\n";

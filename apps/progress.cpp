@@ -85,8 +85,10 @@ void ProgressView::add(const Evaluation& evaluation) {
   clear();
   const Terminal terminal = options_.terminal();
   const std::string accuracy = fmt::format("accuracy {:.2f} %", 100.0 * evaluation.accuracy);
-  options_.write(fmt::format("{}  loss {:.4f}  {}  {} samples/s\n", epoch_of(evaluation.epoch, options_.epochs),
-                             evaluation.loss, paint(terminal, kGreen, accuracy), abbreviate(samples_per_second_)));
+  const std::string rate =
+      samples_per_second_ > 0 ? fmt::format("  {} samples/s", abbreviate(samples_per_second_)) : "";
+  options_.write(fmt::format("{}  loss {:.4f}  {}{}\n", epoch_of(evaluation.epoch, options_.epochs), evaluation.loss,
+                             paint(terminal, kGreen, accuracy), rate));
   last_line_ = Clock::now();
 }
 

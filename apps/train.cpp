@@ -53,6 +53,12 @@ std::string with_separators(std::int64_t number) {
   return digits;
 }
 
+/// Short where that is as clear: below the working directory.
+std::string shown(const fs::path& path) {
+  const fs::path relative = path.lexically_proximate(fs::current_path());
+  return *relative.begin() == ".." ? path.string() : relative.string();
+}
+
 void set_log_level(const TrainArguments& arguments) {
   hogpen::set_log_level(arguments.quiet ? LogLevel::warning : arguments.verbose > 1 ? LogLevel::debug : LogLevel::info);
 }
@@ -77,7 +83,7 @@ void say_plan(const TrainArguments& arguments, const TrainerOptions& options, co
                       plural(options.epochs), options.batch_size, arguments.optimizer, options.schedule.base_lr,
                       arguments.lr_schedule == "constant" ? "" : " (" + arguments.lr_schedule + ")");
   text += fmt::format("run      {}\n", options.run_directory.string());
-  if (options.resume) text += fmt::format("resumes  {}\n", options.resume->string());
+  if (options.resume) text += fmt::format("resumes  {}\n", shown(*options.resume));
   write_stderr(text);
 }
 
@@ -113,7 +119,7 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"epoch", result.evaluation.epoch},
       {"step", result.evaluation.step},
       {"checkpoint", result.checkpoint.string()},
-      {"run_dir", options.run_directory.string()},
+      {"run_dir", fs::absolute(options.run_directory).lexically_normal().string()},
       {"samples", result.samples},
       {"seconds", result.seconds},
       {"samples_per_second", result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0},
@@ -156,12 +162,18 @@ void say_parameters(const fs::path& live_model) try {
 TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& options, DatasetPair data) {
   ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .write = write_stderr});
   Trainer trainer([text = arguments.model] { return parse_model(text); }, arguments.model, std::move(data), options);
+  auto say_parameters_once = [&, is_first = true]() mutable {
+    if (std::exchange(is_first, false)) say_parameters(options.run_directory / "live.safetensors");
+  };
   if (!arguments.quiet) {
-    trainer.on_progress([&, is_first = true](const TrainProgress& progress) mutable {
-      if (std::exchange(is_first, false)) say_parameters(options.run_directory / "live.safetensors");
+    trainer.on_progress([&](const TrainProgress& progress) {
+      say_parameters_once();
       view.update(progress);
     });
-    trainer.on_evaluation([&](const Evaluation& evaluation) { view.add(evaluation); });
+    trainer.on_evaluation([&](const Evaluation& evaluation) {
+      say_parameters_once();
+      view.add(evaluation);
+    });
   }
   try {
     return trainer.run();
@@ -182,7 +194,7 @@ int train(const TrainArguments& arguments) {
   if (!arguments.quiet) say_end(result, options);
   write_stdout(arguments.json ? to_json(result, options).dump() + "\n"
                               : fmt::format("accuracy {:.2f} %\ncheckpoint {}\n", 100.0 * result.evaluation.accuracy,
-                                            result.checkpoint.string()));
+                                            shown(result.checkpoint)));
   return result.launch.stopped_by ? 128 + *result.launch.stopped_by : 0;
 }
 

@@ -30,10 +30,11 @@ class Group {
                    const std::string& help) {
     return *parser_.add_option(names, value, help)->type_name(value_name)->transform(check)->group(name_);
   }
-  template <class T>
-  void add_flag(const std::string& names, T& value, const std::string& help) {
-    parser_.add_flag(names, value, help)->group(name_);
+  void add_flag(const std::string& names, bool& value, const std::string& help) {
+    parser_.add_flag(names, value, help)->transform(true_or_false())->group(name_);
   }
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:
   CLI::App& parser_;
@@ -122,7 +123,8 @@ void add_talk_options(CLI::App& parser, TrainArguments& a) {
   group.add("--config", a.config, "FILE.toml", any_text(), "Values of options that are not given otherwise");
   group.add_flag("--json", a.json, "Print the result as one JSON object");
   group.add_flag("-q,--quiet", a.quiet, "Say nothing but warnings, errors and the result");
-  group.add_flag("-v,--verbose", a.verbose, "Say where each setting comes from; -vv: all that hogpen has to say");
+  parser.add_flag("-v,--verbose", a.verbose, "Say where each setting comes from; -vv: all that hogpen has to say")
+      ->group(group.name());
 }
 
 double default_lr(OptimizerKind kind) {

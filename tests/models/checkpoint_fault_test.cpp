@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -39,7 +40,8 @@ class CheckpointFaultTest : public CheckpointTest {
   /// there.
   static std::optional<std::string> trouble_in(const fs::path& run, const std::vector<double>& values,
                                                bool may_be_none) {
-    CheckpointStore store(run, 1);
+    UnsyncedFiles files;
+    CheckpointStore store(run, 1, files);
     try {
       const auto latest = store.latest();
       if (!latest && !may_be_none) return "no checkpoint is left";
@@ -96,7 +98,9 @@ class CheckpointFaultTest : public CheckpointTest {
         finished = disk.has_not_failed();
       } catch (const SystemError& error) {
         EXPECT_EQ(error.error_number(), ENOSPC);
-        if (!for_good) EXPECT_EQ(names(run()).size(), 1) << "something is left behind";
+        // Where the last sync fails, the new one is whole, and the old one not yet removed.
+        const auto is_leftover = [](const std::string& name) { return contains(name, "."); };
+        EXPECT_TRUE(for_good || std::ranges::none_of(names(run()), is_leftover));
       }
       EXPECT_EQ(trouble_in(run(), {kOld.value, now.value}, false), std::nullopt);
     }

@@ -137,9 +137,11 @@ TEST_F(CheckpointTest, NaNAndInfAreNeverWritten) {
       }
     }
   }
+  const Arena state = filled(kOptimizer, 1.0);
+  state.tensor("exp_avg").fill_(std::nan(""));
   CheckpointContent optimizer = content(1, 1.0);
-  optimizer.optimizer = snapshot_of(filled(kOptimizer, std::numeric_limits<double>::infinity()));
-  EXPECT_THROW(store.save(optimizer), UsageError);
+  optimizer.optimizer = snapshot_of(state);
+  EXPECT_TRUE(contains(message_of<UsageError>([&] { store.save(optimizer); }), "exp_avg"));
   EXPECT_FALSE(fs::exists(run()));
 }
 
