@@ -15,12 +15,14 @@ foreach(part IN ITEMS kernels runtime models)
           FILES_MATCHING PATTERN "*.h")
 endforeach()
 
-# LibTorch stays where it is: the command finds it there.
-set_target_properties(hogpen_command PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+# LibTorch stays where it is: the command finds it there. (INSTALL_RPATH_USE_LINK_PATH would leave out what lies below the
+# source tree, and so .venv.)
+cmake_path(GET LibTorch_CPU_LIBRARY PARENT_PATH hogpen_torch_lib)
+set_target_properties(hogpen_command PROPERTIES INSTALL_RPATH ${hogpen_torch_lib})
 install(TARGETS hogpen_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 install(EXPORT hogpen_targets NAMESPACE hogpen:: FILE hogpenTargets.cmake DESTINATION ${hogpen_package_dir})
-cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH hogpen_torch_root)
+cmake_path(GET hogpen_torch_lib PARENT_PATH hogpen_torch_root)
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hogpenConfig.cmake.in
   ${PROJECT_BINARY_DIR}/hogpenConfig.cmake INSTALL_DESTINATION ${hogpen_package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/hogpenConfigVersion.cmake COMPATIBILITY SameMinorVersion)
