@@ -15,8 +15,8 @@ foreach(part IN ITEMS kernels runtime models)
           FILES_MATCHING PATTERN "*.h")
 endforeach()
 
-# LibTorch stays where it is: the command finds it there. (INSTALL_RPATH_USE_LINK_PATH would leave out what lies below the
-# source tree, and so .venv.)
+# LibTorch stays where it is: the command finds it there. (INSTALL_RPATH_USE_LINK_PATH would leave out .venv, which lies
+# below the source tree.)
 cmake_path(GET LibTorch_CPU_LIBRARY PARENT_PATH hogpen_torch_lib)
 set_target_properties(hogpen_command PROPERTIES INSTALL_RPATH ${hogpen_torch_lib})
 install(TARGETS hogpen_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
