@@ -139,10 +139,10 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
     if (error == std::errc::invalid_argument || end != text.data() + text.size()) {
       return fmt::format("'{}' is no whole number", text);
     }
-    if (number < least) return fmt::format("must be at least {}, but is {}", least, text);
-    if (error == std::errc::result_out_of_range || number > most) {
-      return fmt::format("must be at most {}, but is {}", most, text);
-    }
+    const bool is_huge = error == std::errc::result_out_of_range;
+    const bool is_negative = text.starts_with('-');
+    if (is_huge ? is_negative : number < least) return fmt::format("must be at least {}, but is {}", least, text);
+    if (is_huge || number > most) return fmt::format("must be at most {}, but is {}", most, text);
     text = std::to_string(number);  // CLI11 would take 010 for 8.
     return {};
   };

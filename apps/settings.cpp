@@ -45,7 +45,7 @@ class FileReader {
       if (key.str() == inner && node.is_table()) continue;
       std::string option(key.str());
       std::replace(option.begin(), option.end(), '_', '-');
-      if (!contains(options_, option)) refuse(place, std::string(key.str()), option, node.is_table());
+      if (!contains(options_, option)) refuse(place, std::string(key.str()), node.is_table() ? inner : "");
       const auto [first, is_new] = first_place.emplace(option, place);
       require(is_new, "{}: '{}' stands already at {}", place, key.str(), first->second);
       settings_.push_back({option, value_of(node), place});
@@ -67,10 +67,11 @@ class FileReader {
     throw UsageError(fmt::format("{}: must be a string, a number, true or false", place_of(node.source())));
   }
 
-  [[noreturn]] void refuse(const std::string& place, const std::string& key, const std::string& option,
-                           bool is_table) const {
-    throw UsageError(fmt::format("{}: there is no {} '{}'", place, is_table ? "table" : "option", key),
-                     suggestion(option, options_));
+  /// `table`: the name that an unknown table may have been meant to have; empty for an unknown option.
+  [[noreturn]] void refuse(const std::string& place, const std::string& key, const std::string& table) const {
+    if (!table.empty())
+      throw UsageError(fmt::format("{}: there is no table '{}'", place, key), suggestion(key, {table}));
+    throw UsageError(fmt::format("{}: there is no option '{}'", place, key), suggestion(key, options_));
   }
 
   const std::string& path_;

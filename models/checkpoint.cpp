@@ -221,7 +221,8 @@ void CheckpointStore::publish(const fs::path& temporary, const fs::path& path) {
   files_->sync_directory(directory_);
 }
 
-// Under its true name a checkpoint is either whole or gone, also when removing it is interrupted.
+// Under its true name a checkpoint is either whole or gone, also when removing it is interrupted: the disk must know
+// the new names before files vanish that it still holds under the old ones.
 void CheckpointStore::discard(const fs::path& checkpoint, const fs::path& path) {
   const fs::path temporary = with_suffix(path, kTemporarySuffix);
   files_->rename(checkpoint, temporary);
@@ -233,8 +234,6 @@ void CheckpointStore::clean_up() {
   for (const Candidate& leftover : list(directory_, kTemporarySuffix)) files_->remove_all(leftover.path);
   for (const Candidate& replaced : list(directory_, kReplacedSuffix)) {
     const fs::path path = directory_ / fmt::format("step-{}", replaced.step);
-    // The disk may not know the new names yet: then it is the old files that it holds under the true name.
-    files_->sync_directory(directory_);
     if (is_complete(path)) {
       discard(replaced.path, path);
     } else {

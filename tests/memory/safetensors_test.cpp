@@ -198,6 +198,7 @@ TEST(SafetensorsParse, RefusesNumbersThatOverflow) {
            R"("dtype":"U8","shape":[9223372036854775808],"data_offsets":[0,0])",
            R"("dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0])",
            R"("dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0])",
+           R"("dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0])",
            R"("dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0])",
            R"("dtype":"U8","shape":[0],"data_offsets":[18446744073709551616,18446744073709551616])",
        }) {

@@ -1,0 +1,77 @@
+"""Run directories, and what `hogpen train --resume` goes on from."""
+import json
+import os
+
+import hogpen
+
+EPOCH = hogpen.STEPS_OF_SMALL // 2  # steps
+
+
+class Resume(hogpen.CommandTest):
+    def train(self, *arguments, epochs=1):
+        result = self.succeed("train", "--data=synthetic:640", "--workers=2", "--epochs", epochs, "--json", *arguments)
+        return json.loads(result.stdout), result.stderr
+
+    def runs(self):
+        return sorted(path.name for path in (self.directory / "runs").iterdir())
+
+    def test_without_a_run_directory_each_run_has_its_own(self):
+        first, _ = self.train()
+        second, _ = self.train()
+        self.assertEqual(len(self.runs()), 2)
+        self.assertRegex(self.runs()[0], r"^\d{8}-\d{6}-\d+$")
+        self.assertNotEqual(first["run_dir"], second["run_dir"])
+
+    def test_a_used_run_directory_is_refused_without_resume(self):
+        self.train("--run-dir=a")
+        self.refuse("train", *hogpen.SMALL, "--run-dir=a", says="already holds",
+                    hint="--resume auto goes on from it; --run-dir chooses another directory")
+
+    def test_auto_starts_afresh_where_there_is_nothing_and_says_so(self):
+        result, talk = self.train("--run-dir=a", "--resume=auto")
+        self.assertIn("no checkpoint in a to resume from: starting afresh", talk)
+        self.assertEqual(result["step"], EPOCH)
+
+    def test_auto_goes_on_from_the_newest_checkpoint_of_the_run_directory(self):
+        self.train("--run-dir=a")
+        result, talk = self.train("--run-dir=a", "--resume=auto", epochs=3)
+        self.assertIn(f"resumes  a/checkpoints/step-{EPOCH}\n", talk)
+        self.assertEqual((result["step"], result["samples"]), (3 * EPOCH, 2 * 640))
+
+    def test_auto_without_a_run_directory_goes_on_with_the_run_that_saved_last(self):
+        self.train("--run-dir=runs/z")
+        self.train("--run-dir=runs/a")
+        for run, time in (("z", 1_000_000_000), ("a", 1_000_000_001)):
+            os.utime(self.directory / f"runs/{run}/checkpoints/step-{EPOCH}", (time, time))
+        (self.directory / "runs/empty").mkdir()
+        result, _ = self.train("--resume=auto", epochs=2)
+        self.assertEqual(result["run_dir"], str(self.directory / "runs/a"))
+        self.assertEqual(self.runs(), ["a", "empty", "z"])
+
+    def test_auto_without_any_run_starts_afresh(self):
+        _, talk = self.train("--resume=auto")
+        self.assertIn("no checkpoint in runs to resume from: starting afresh", talk)
+
+    def test_a_run_directory_is_gone_on_with(self):
+        self.train("--run-dir=a")
+        result, _ = self.train("--resume=a", epochs=2)
+        self.assertEqual(result["run_dir"], str(self.directory / "a"))
+        self.assertEqual(result["samples"], 640)
+
+    def test_a_checkpoint_begins_a_new_run(self):
+        first, _ = self.train("--run-dir=a")
+        result, _ = self.train("--resume", first["checkpoint"], "--run-dir=b", epochs=2)
+        self.assertEqual(result["run_dir"], str(self.directory / "b"))
+        self.assertEqual(result["samples"], 640)
+        self.assertEqual(self.state_of("a")["step"], EPOCH)
+
+    def test_a_path_that_is_not_there_is_refused(self):
+        self.refuse("train", *hogpen.SMALL, "--resume=no/such", says="--resume: there is no no/such")
+
+    def test_a_run_without_a_checkpoint_is_refused(self):
+        (self.directory / "a/checkpoints").mkdir(parents=True)
+        self.refuse("train", *hogpen.SMALL, "--resume=a", says="the run a has no complete checkpoint")
+
+
+if __name__ == "__main__":
+    hogpen.main()
