@@ -60,11 +60,11 @@ suite_cpu() { ! prepare cpu || run_tests cpu; }
 
 suite_asan() { ! prepare asan || run_tests asan; }
 
-# Only the tests that ThreadSanitizer can watch are built: a test is named as its target.
+# Only the tests that ThreadSanitizer can watch are built: a test is named as its target, or TARGET.threads.
 suite_tsan() {
   local targets
   configure tsan || true
-  mapfile -t targets < <(ctest --preset tsan --show-only | sed -n 's/^ *Test *#[0-9]*: //p')
+  mapfile -t targets < <(ctest --preset tsan --show-only | sed -n 's/^ *Test *#[0-9]*: \([a-z_]*\).*/\1/p' | sort -u)
   ! prepare tsan "${targets[@]}" || run_tests tsan
 }
 
@@ -73,7 +73,8 @@ suite_cuda() {
     say "Leaving out the suite cuda: it needs CUDA $least_nvcc or newer, but $nvcc_found"
     return
   fi
-  ! prepare cuda || run_tests cuda --label-regex gpu
+  # Their host code is that of cpu, which has been built and tested.
+  ! prepare cuda update_gpu_test hogpen_command || run_tests cuda --label-regex gpu
 }
 
 suite_lint() {

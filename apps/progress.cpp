@@ -32,8 +32,8 @@ std::string clock_time(double seconds) {
 }
 
 std::string epoch_of(double epoch, std::int64_t epochs) {
-  const bool is_whole = epoch == std::floor(epoch);
-  return fmt::format("epoch {:.{}f}/{}", epoch, is_whole ? 0 : 1, epochs);
+  const double tenths = std::round(10.0 * epoch);  // An evaluation begins a few batches after its epoch's end.
+  return fmt::format("epoch {:.{}f}/{}", tenths / 10.0, std::fmod(tenths, 10.0) == 0.0 ? 0 : 1, epochs);
 }
 
 }  // namespace

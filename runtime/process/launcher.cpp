@@ -31,7 +31,7 @@ LaunchReport Launcher::run(WorkerBody body) {
 
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body) {
   if (workers_as == WorkersAs::threads) return body();
-  Process child = Process::start(body);
+  Process child = Process::start(body, {.name = "hogpen-prepare"});
   const WorkerExit exit = child.wait(Deadline::never()).value();
   if (exit.ok()) return;
   if (exit.exit_code != 2) throw WorkerError(exit);

@@ -16,7 +16,7 @@ import hogpen
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 INTEROP = Path(__file__).parent.parent / "python" / "checkpoint_interop.py"
-TRAIN = ("train", "--data=fashion-mnist", "--workers=4", "--lr=0.1", "--batch-size=64", "--json")
+TRAIN = ("train", "--data=fashion-mnist", "--workers=4", "--lr=0.1", "--lr-schedule=cosine", "--batch-size=64", "--json")
 
 
 def python(*arguments):
@@ -70,7 +70,7 @@ class MainJob(hogpen.CommandTest):
             nonlocal kills
             while process.poll() is None:
                 workers = [pid for pid, name in children(process.pid).items()
-                           if name.startswith("hogpen-") and name != "hogpen-keeper"]
+                           if re.fullmatch(r"hogpen-\d+", name)]
                 if workers:
                     os.kill(random.choice(workers), signal.SIGKILL)
                     kills += 1
