@@ -26,7 +26,7 @@ class InputFile {
           fmt::format("open {}", name()), errno,
           "`apt-get install dataset-fashion-mnist` puts such files into /usr/share/datasets/fashion-mnist");
     }
-    struct ::stat status {};
+    struct ::stat status{};
     syscall_ok(::fstat(fd_.get(), &status), fmt::format("fstat of {}", name()));
     require(S_ISREG(status.st_mode), "{} must be a regular file", name());
     size_ = static_cast<std::uint64_t>(status.st_size);

@@ -234,8 +234,7 @@ class Parser {
 
 void ModelText::fail(std::size_t at, const std::string& message, std::string hint) const {
   std::string line = text_;
-  std::replace_if(
-      line.begin(), line.end(), [](char c) { return kBlank.find(c) != kBlank.npos; }, ' ');
+  std::replace_if(line.begin(), line.end(), [](char c) { return kBlank.find(c) != kBlank.npos; }, ' ');
   throw FormatError("model", fmt::format("column {}", at + 1),
                     fmt::format("{}\n  {}\n  {:>{}}", message, line, '^', at + 1), std::move(hint));
 }

@@ -70,7 +70,7 @@ void append_whole(int fd, std::string_view bytes, std::string_view what) {
     if (result < 0 && errno == EINTR) continue;
     if (result < 0) {
       const int error = errno;
-      struct ::stat status {};
+      struct ::stat status{};
       const bool shortened =
           ::fstat(fd, &status) == 0 && ::ftruncate(fd, status.st_size - static_cast<off_t>(written)) == 0;
       throw SystemError(fmt::format("write to {}{}", what, shortened ? "" : " (and a torn end is left)"), error);

@@ -131,7 +131,7 @@ void write_atomically(FileSystem& files, const fs::path& path, std::string_view 
 }
 
 void check_file_size_limit(std::string_view what, std::uint64_t size_bytes) {
-  struct ::rlimit limit {};
+  struct ::rlimit limit{};
   syscall_ok(::getrlimit(RLIMIT_FSIZE, &limit), "getrlimit(RLIMIT_FSIZE)");
   if (limit.rlim_cur == RLIM_INFINITY || size_bytes <= limit.rlim_cur) return;
   throw SystemError(fmt::format("{}: {} bytes asked, {} allowed by RLIMIT_FSIZE", what, size_bytes, limit.rlim_cur),
@@ -140,7 +140,7 @@ void check_file_size_limit(std::string_view what, std::uint64_t size_bytes) {
 
 std::string read_file(const fs::path& path) {
   const Fd fd = open_file(path, O_RDONLY);
-  struct ::stat status {};
+  struct ::stat status{};
   check(::fstat(fd.get(), &status), "fstat", path);
   std::string content;
   content.reserve(static_cast<std::size_t>(std::max<off_t>(status.st_size, 0)));

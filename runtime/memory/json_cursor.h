@@ -28,8 +28,8 @@ class JsonCursor {
     return offset_ + at_;
   }
 
-  [[noreturn]] void fail(const std::string& message) { fail_at(byte(), message); }
-  [[noreturn]] void fail_at(std::size_t byte, const std::string& message) const {
+  [[noreturn, gnu::cold]] void fail(const std::string& message) { fail_at(byte(), message); }
+  [[noreturn, gnu::cold]] void fail_at(std::size_t byte, const std::string& message) const {
     throw FormatError(file_, fmt::format("byte {}", byte), message);
   }
 
@@ -40,14 +40,17 @@ class JsonCursor {
 
   /// Steps over `token` if it is next.
   bool accept(char token) {
-    skip_blanks();
-    if (at_ == text_.size() || text_[at_] != token) return false;
+    if (!is_next(token)) {
+      skip_blanks();
+      if (!is_next(token)) return false;
+    }
     ++at_;
     return true;
   }
 
   void expect(char token) {
-    if (!accept(token)) fail(fmt::format("the header must have '{}' here", token));
+    if (!accept(token)) [[unlikely]]
+      fail_expecting(token);
   }
 
   /// A string. The view is valid until the next call.
@@ -99,8 +102,15 @@ class JsonCursor {
     return is_plain;
   }();
 
+  [[nodiscard]] bool is_next(char c) const { return at_ < text_.size() && text_[at_] == c; }
+
+  // Apart, so that the compiler inlines what is called for every token.
+  [[noreturn, gnu::cold]] void fail_expecting(char token) {
+    fail(fmt::format("the header must have '{}' here", token));
+  }
+
   bool accept_quote() {
-    if (at_ >= text_.size() || text_[at_] != '"') return false;
+    if (!is_next('"')) return false;
     ++at_;
     return true;
   }

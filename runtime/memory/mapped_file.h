@@ -22,7 +22,7 @@ class MappedFile {
   /// Throws: SystemError naming the path.
   explicit MappedFile(const std::filesystem::path& path) {
     const Fd fd(syscall_ok(::open(path.c_str(), O_RDONLY | O_CLOEXEC), "open " + path.string()));
-    struct ::stat status {};
+    struct ::stat status{};
     syscall_ok(::fstat(fd.get(), &status), "fstat " + path.string());
     size_ = static_cast<std::size_t>(status.st_size);
     if (size_ == 0) return;  // mmap refuses it

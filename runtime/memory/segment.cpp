@@ -55,7 +55,7 @@ Segment Segment::create(std::string_view label, std::size_t size_bytes) {
 }
 
 Segment Segment::attach(Fd fd, Access access) {
-  struct ::stat status {};
+  struct ::stat status{};
   syscall_ok(::fstat(fd.get(), &status), "fstat of a shared-memory descriptor");
   require(status.st_size > 0, "the descriptor of a shared segment must not be empty");
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);

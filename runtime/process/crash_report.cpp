@@ -86,7 +86,7 @@ void install_crash_report(Report& report) {
   g_report = &report;
   const stack_t alternate = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
   syscall_ok(::sigaltstack(&alternate, nullptr), "sigaltstack");
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND;
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {

@@ -92,7 +92,7 @@ TEST_F(FileTest, AShorterFileReplacesALongerOne) {
 class Interruptions {
  public:
   Interruptions() {
-    struct ::sigaction action {};
+    struct ::sigaction action{};
     action.sa_handler = [](int) {};  // without SA_RESTART
     ::sigaction(SIGALRM, &action, &before_);
     const ::itimerval every{{0, 1000}, {0, 1000}};
@@ -105,7 +105,7 @@ class Interruptions {
   }
 
  private:
-  struct ::sigaction before_ {};
+  struct ::sigaction before_{};
 };
 
 std::string read_slowly(const fs::path& path) {

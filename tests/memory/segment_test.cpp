@@ -104,7 +104,9 @@ TEST(Segment, OutlivesItsMakerAsLongAsAnotherHoldsIt) {
   Segment segment = Segment::create("first", 4096);
   segment.data()[0] = std::byte{3};
   const Segment other = Segment::attach(duplicate(segment));
-  { const Segment gone = std::move(segment); }
+  {
+    const Segment gone = std::move(segment);
+  }
   EXPECT_EQ(other.data()[0], std::byte{3});
 }
 
@@ -137,7 +139,7 @@ TEST(Segment, CannotChangeItsSizeNorItsSeals) {
 
 TEST(Segment, HasAllItsMemoryFromTheStart) {
   const Segment segment = Segment::create("filled", 1 << 20);
-  struct ::stat status {};
+  struct ::stat status{};
   ASSERT_EQ(::fstat(segment.fd(), &status), 0);
   EXPECT_EQ(status.st_blocks * 512, 1 << 20);
 }

@@ -167,7 +167,9 @@ TEST(EventFile, TheReferenceChecksumIsTheStandardOne) {
 
 TEST(EventFile, WithoutScalarsHoldsTheVersionAlone) {
   const RunDirectory run;
-  { const EventFile file(run.path()); }
+  {
+    const EventFile file(run.path());
+  }
   ASSERT_EQ(event_files(run.path()).size(), 1u);
   const auto events = decode_file(event_files(run.path()).front());
   ASSERT_EQ(events.size(), 1u);

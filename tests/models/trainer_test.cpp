@@ -53,8 +53,7 @@ class TrainerTest : public ::testing::Test {
     return some;
   }
 
-  static Trainer trainer(
-      const TrainerOptions& some, ModelFactory factory = [] { return parse_model(kText); }) {
+  static Trainer trainer(const TrainerOptions& some, ModelFactory factory = [] { return parse_model(kText); }) {
     return Trainer(std::move(factory), kText, small_data(), some);
   }
 

@@ -1,5 +1,5 @@
-// Hogwild training in an eager loop of LibTorch alone, with nothing of hogpen but the reading of the data: the peer that
-// compare.py runs beside hogpen. Arguments: workers, epochs of each, batch size. One JSON object on stdout.
+// Hogwild training in an eager loop of LibTorch alone, with nothing of hogpen but the reading of the data: the peer
+// that compare.py runs beside hogpen. Arguments: workers, epochs of each, batch size. One JSON object on stdout.
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <torch/torch.h>

@@ -323,7 +323,7 @@ TEST_P(ProcessLauncherTest, ASecondSignalKills) {
 
 TEST_P(ProcessLauncherTest, AllWorkersDieWithTheLauncher) {
   const Segment segment = Segment::create("test", 4 * sizeof(std::atomic<int>));
-  auto* pids = new (segment.data()) std::atomic<int>[4] {};
+  auto* pids = new (segment.data()) std::atomic<int>[4]{};
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // Orphans are ours to wait for.
   Process parent = Process::start([&] {
     Launcher launcher({.workers = 3, .threads_per_worker = 1});
