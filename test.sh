@@ -64,7 +64,7 @@ suite_asan() { ! prepare asan || run_tests asan; }
 suite_tsan() {
   local targets
   configure tsan || true
-  mapfile -t targets < <(ctest --preset tsan --show-only | sed -n 's/^ *Test *#[0-9]*: \([a-z_]*\).*/\1/p' | sort -u)
+  mapfile -t targets < <(ctest --preset tsan --show-only | sed -n 's/^ *Test *#[0-9]*: \([a-z0-9_]*\).*/\1/p' | sort -u)
   ! prepare tsan "${targets[@]}" || run_tests tsan
 }
 

@@ -40,7 +40,6 @@ elseif(NOT HOGPEN_SANITIZER STREQUAL "")
   message(FATAL_ERROR "HOGPEN_SANITIZER is '${HOGPEN_SANITIZER}': leave it empty, or say address or thread")
 endif()
 if(HOGPEN_SANITIZER)
-  # GCC 12 instruments first and warns later: of LibTorch's headers it then thinks what is not so.
   # GCC 12 warns of LibTorch's headers once they are instrumented: std::optional, "maybe uninitialized".
   # -O1 halves the time that LibTorch's headers take to compile, and stack traces stay readable.
   target_compile_options(hogpen_options INTERFACE

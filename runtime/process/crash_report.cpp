@@ -72,7 +72,7 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 void Report::set(std::string_view text) noexcept {
   const std::size_t n = std::min(text.size(), kCapacity);
-  std::memcpy(text_, text.data(), n);
+  std::copy_n(text.data(), n, text_);  // Not memcpy: an empty view may have no data.
   length_.store(static_cast<std::uint32_t>(n), std::memory_order_release);
 }
 

@@ -28,7 +28,7 @@ std::shared_ptr<Report> shared_report() {
 // Handlers and the blocked signals of the parent are not the child's.
 void reset_signals(bool ignore_stop_signals) {
   for (const int number : {SIGINT, SIGTERM}) ::signal(number, ignore_stop_signals ? SIG_IGN : SIG_DFL);
-  for (const int number : {SIGHUP, SIGPIPE, SIGCHLD}) ::signal(number, SIG_DFL);
+  for (const int number : {SIGHUP, SIGCHLD}) ::signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
