@@ -1,6 +1,5 @@
 #include "runtime/process/process.h"
 
-#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 #include <utility>
 
 #include "runtime/core/file.h"
+#include "runtime/process/thread_budget.h"
 
 namespace hogpen {
 namespace {
@@ -43,7 +43,7 @@ void reset_signals(bool ignore_stop_signals) {
   const int code = run_and_report(
       [&] {
         install_crash_report(*options.report);
-        if (options.threads > 0) at::set_num_threads(options.threads);
+        if (options.threads > 0) set_thread_budget(options.threads);
         body();
       },
       *options.report);

@@ -15,7 +15,7 @@ namespace hogpen {
 struct ProcessOptions {
   std::string name = "hogpen-worker";  ///< as shown by ps and top (15 bytes of it)
   int rank = 0;                        ///< for errors
-  int threads = 0;                     ///< of LibTorch's parallel regions in the child; 0 leaves them as they are
+  int threads = 0;                     ///< the child's budget (set_thread_budget), also of LibTorch; 0: as its parent
   Report* report = nullptr;            ///< shared memory for its last words; by default the Process has its own
   bool ignore_stop_signals = false;    ///< SIGINT and SIGTERM: its parent speaks for it
 };
