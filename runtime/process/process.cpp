@@ -9,11 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <utility>
 
 #include "runtime/core/file.h"
+#include "runtime/core/log.h"
+#include "runtime/process/affinity.h"
 #include "runtime/process/thread_budget.h"
 
 namespace hogpen {
@@ -34,6 +37,16 @@ void reset_signals(bool ignore_stop_signals) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+void set_limits(const ProcessOptions& options) {
+  int threads = options.threads;
+  if (!options.cpus.empty()) {
+    set_affinity(options.cpus);
+    const int cpus = static_cast<int>(options.cpus.size());
+    threads = threads > 0 ? std::min(threads, cpus) : cpus;
+  }
+  if (threads > 0) set_thread_budget(threads);
+}
+
 [[noreturn]] void run_child(const std::function<void()>& body, const ProcessOptions& options, int parent) {
   // Before anything else: a launcher that dies must take its children along, also when it died before this line.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -43,7 +56,7 @@ void reset_signals(bool ignore_stop_signals) {
   const int code = run_and_report(
       [&] {
         install_crash_report(*options.report);
-        if (options.threads > 0) set_thread_budget(options.threads);
+        set_limits(options);
         body();
       },
       *options.report);
@@ -99,6 +112,8 @@ void require_safe_to_fork() {
 
 Process Process::start(const std::function<void()>& body, ProcessOptions options) {
   require_safe_to_fork();
+  if (!options.cpus.empty()) require_allowed(options.cpus);
+  reap_detached();
   Process process;
   if (!options.report) {
     process.own_report_ = shared_report();
@@ -120,7 +135,8 @@ Process::Process(Process&& other) noexcept
       pidfd_(std::move(other.pidfd_)),
       options_(std::move(other.options_)),
       own_report_(std::move(other.own_report_)),
-      exit_(std::move(other.exit_)) {}
+      exit_(std::move(other.exit_)),
+      last_signal_(other.last_signal_) {}
 
 Process& Process::operator=(Process&& other) noexcept {
   std::swap(pid_, other.pid_);
@@ -128,17 +144,35 @@ Process& Process::operator=(Process&& other) noexcept {
   std::swap(options_, other.options_);
   std::swap(own_report_, other.own_report_);
   std::swap(exit_, other.exit_);
+  std::swap(last_signal_, other.last_signal_);
   return *this;
 }
 
 Process::~Process() {
-  if (pid_ == 0 || exit_) return;
-  signal(SIGKILL);
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  if (pid_ != 0 && !exit_) end_unseen();
+}
+
+void Process::end_unseen() noexcept {
+  try {
+    if (options_.daemon && is_alive()) kill();
+    const WorkerExit exit = wait_for_this(Deadline::never()).value();
+    if (!exit.ok() && exit.signal != last_signal_) log(LogLevel::warning, "{}; nobody had waited for it", exit.describe());
+  } catch (const std::exception& error) {
+    log(LogLevel::warning, "cannot end the child {}: {}", pid_, error.what());
   }
 }
 
+void Process::require_child() const {
+  require(pid_ != 0, "a Process that was detached or moved from has no child to wait for");
+}
+
 std::optional<WorkerExit> Process::wait(Deadline deadline) {
+  reap_detached();
+  return wait_for_this(deadline);
+}
+
+std::optional<WorkerExit> Process::wait_for_this(Deadline deadline) {
+  require_child();
   while (!exit_) {
     pollfd ended = {.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
     const int ready = ::poll(&ended, 1, deadline.poll_timeout());
@@ -146,9 +180,14 @@ std::optional<WorkerExit> Process::wait(Deadline deadline) {
     if (ready == 0) return std::nullopt;
     if (ready < 0) continue;
     int status = 0;
-    if (syscall_ok(::waitpid(pid_, &status, WNOHANG), "waitpid") == 0) continue;
-    WorkerExit exit{
-        .rank = options_.rank, .pid = pid_, .exit_code = {}, .signal = {}, .message = options_.report->text()};
+    const pid_t reaped = ::waitpid(pid_, &status, WNOHANG);
+    if (reaped < 0) {
+      throw SystemError(fmt::format("waitpid of the child {}", pid_), errno,
+                        "something else in this process reaps its children, or SIGCHLD is ignored");
+    }
+    if (reaped == 0) continue;
+    WorkerExit exit{.rank = options_.rank, .pid = pid_, .exit_code = {}, .signal = {}, .message = {}};
+    if (options_.report) exit.message = options_.report->text();
     if (WIFSIGNALED(status)) {
       exit.signal = WTERMSIG(status);
     } else {
@@ -165,8 +204,87 @@ bool Process::join(Deadline deadline) {
   return exit.has_value();
 }
 
+bool Process::is_alive() const {
+  if (pid_ == 0 || exit_) return false;
+  pollfd ended = {.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+  int ready = 0;
+  while ((ready = ::poll(&ended, 1, 0)) < 0) {
+    if (errno != EINTR) throw SystemError("poll of a child", errno);
+  }
+  return ready == 0;
+}
+
+std::optional<int> Process::exit_code() {
+  const auto exit = wait(Deadline::after({}));
+  return exit ? exit->exit_code : std::nullopt;
+}
+
+std::optional<int> Process::exit_signal() {
+  const auto exit = wait(Deadline::after({}));
+  return exit ? exit->signal : std::nullopt;
+}
+
 void Process::signal(int number) noexcept {
-  if (pid_ != 0 && !exit_) ::kill(pid_, number);
+  if (pid_ == 0 || exit_) return;
+  last_signal_ = number;
+  ::kill(pid_, number);
+}
+
+void Process::terminate() noexcept {
+  signal(SIGTERM);
+}
+
+void Process::kill() noexcept {
+  signal(SIGKILL);
+}
+
+int Process::detach() {
+  require_child();
+  reap_detached();
+  const int pid = pid_;
+  if (!own_report_) options_.report = nullptr;  // Who owns it may not keep it so long.
+  if (!exit_) detached().push_back(std::move(*this));
+  pid_ = 0;
+  return pid;
+}
+
+// Never destroyed: a detached child goes on until its parent has ended.
+std::vector<Process>& Process::detached() {
+  static auto* children = new std::vector<Process>;
+  static int owner = ::getpid();
+  if (owner != ::getpid()) {  // After a fork they are the children of another.
+    children = new std::vector<Process>;
+    owner = ::getpid();
+  }
+  return *children;
+}
+
+void Process::reap_detached() {
+  std::erase_if(detached(), [](Process& child) { return !child.is_alive(); });
+}
+
+std::vector<Process*> wait_any(std::span<Process* const> processes, Deadline deadline) {
+  std::vector<pollfd> sentinels;
+  for (const Process* process : processes) {
+    require(process->pid() != 0, "a Process that was detached or moved from has no child to wait for");
+    sentinels.push_back({.fd = process->sentinel(), .events = POLLIN, .revents = 0});
+  }
+  std::vector<Process*> ended;
+  if (sentinels.empty()) return ended;
+  while (::poll(sentinels.data(), sentinels.size(), deadline.poll_timeout()) < 0) {
+    if (errno != EINTR) throw SystemError("poll of children", errno);
+  }
+  for (std::size_t i = 0; i < processes.size(); ++i) {
+    if (sentinels[i].revents != 0) ended.push_back(processes[i]);
+  }
+  return ended;
+}
+
+std::vector<int> detached_children() {
+  Process::reap_detached();
+  std::vector<int> pids;
+  for (const Process& child : Process::detached()) pids.push_back(child.pid());
+  return pids;
 }
 
 }  // namespace hogpen

@@ -2,19 +2,25 @@
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 #include "runtime/core/fd_passing.h"
 #include "runtime/memory/segment.h"
+#include "runtime/process/affinity.h"
 #include "runtime/sync/mutex.h"
 
 namespace hogpen {
@@ -22,8 +28,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr auto kSoon = 30s;  // Longer than anything here takes, also under a sanitizer.
+
+[[noreturn]] void sleep_for_good() {
+  for (;;) ::pause();
+}
+
 bool has_children() {
-  return ::waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD;
+  siginfo_t info;
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;  // It reaps none.
 }
 
 std::size_t open_descriptors() {
@@ -125,6 +138,236 @@ TEST(Process, ADestroyedProcessLeavesNoChildAndNoDescriptor) {
   for (int i = 0; i < 20; ++i) Process child = Process::start([] { ::pause(); });
   EXPECT_FALSE(has_children());
   EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST(Process, ItKnowsItsNameRankAndPid) {
+  Process child = Process::start(sleep_for_good, {.name = "porker", .rank = 5});
+  EXPECT_EQ(child.name(), "porker");
+  EXPECT_EQ(child.rank(), 5);
+  EXPECT_TRUE(child.is_daemon());
+  EXPECT_EQ(::kill(child.pid(), 0), 0);
+}
+
+TEST(Process, IsAliveUntilItHasEnded) {
+  auto [mine, childs] = socket_pair();
+  Process child = Process::start([socket = childs.get()] {
+    char byte = 0;
+    (void)!::read(socket, &byte, 1);
+  });
+  EXPECT_TRUE(child.is_alive());
+  EXPECT_FALSE(child.exit_code().has_value());
+  EXPECT_FALSE(child.exit_signal().has_value());
+  ASSERT_EQ(::write(mine.get(), "x", 1), 1);
+  EXPECT_TRUE(child.join(Deadline::after(kSoon)));
+  EXPECT_FALSE(child.is_alive());
+  EXPECT_EQ(child.exit_code(), 0);
+  EXPECT_FALSE(child.exit_signal().has_value());
+}
+
+TEST(Process, AZombieIsNotAlive) {
+  const Process child = Process::start([] {});
+  pollfd ended = {.fd = child.sentinel(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&ended, 1, 30'000), 1);
+  EXPECT_FALSE(child.is_alive());
+}
+
+TEST(Process, TerminateEndsItWithSigterm) {
+  Process child = Process::start(sleep_for_good);
+  child.terminate();
+  EXPECT_EQ(child.wait(Deadline::after(kSoon)).value().signal, SIGTERM);
+  EXPECT_EQ(child.exit_signal(), SIGTERM);
+  EXPECT_EQ(signal_name(child.exit_signal().value()), "SIGTERM");
+  EXPECT_FALSE(child.exit_code().has_value());
+  child.terminate();  // Nothing happens to who has the pid now.
+}
+
+TEST(Process, KillEndsOneThatIgnoresSigterm) {
+  auto [mine, childs] = socket_pair();
+  Process child = Process::start([socket = childs.get()] {
+    ::signal(SIGTERM, SIG_IGN);
+    (void)!::write(socket, "x", 1);
+    sleep_for_good();
+  });
+  char byte = 0;
+  ASSERT_EQ(::read(mine.get(), &byte, 1), 1);
+  child.terminate();
+  EXPECT_FALSE(child.wait(Deadline::after(50ms)).has_value());
+  child.kill();
+  EXPECT_EQ(child.wait(Deadline::after(kSoon)).value().signal, SIGKILL);
+}
+
+TEST(Process, KillEndsOneThatIsStopped) {
+  Process child = Process::start(sleep_for_good);
+  child.signal(SIGSTOP);
+  EXPECT_FALSE(child.wait(Deadline::after(20ms)).has_value()) << "a stop is no end";
+  child.kill();
+  EXPECT_EQ(child.wait(Deadline::after(kSoon)).value().signal, SIGKILL);
+}
+
+TEST(Process, ADestroyedOneThatIsNoDaemonIsWaitedFor) {
+  const Segment segment = Segment::create("test", sizeof(int));
+  int& value = *reinterpret_cast<int*>(segment.data());
+  {
+    const Process child = Process::start(
+        [&] {
+          std::this_thread::sleep_for(50ms);
+          value = 42;
+        },
+        {.daemon = false});
+    EXPECT_FALSE(child.is_daemon());
+  }
+  EXPECT_EQ(value, 42);
+  EXPECT_FALSE(has_children());
+}
+
+TEST(Process, AFailureThatNobodyAskedForIsLogged) {
+  testing::internal::CaptureStderr();
+  {
+    const Process child = Process::start([] { throw std::runtime_error("unseen"); }, {.daemon = false});
+  }
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("exit code 1: unseen; nobody had waited"), std::string::npos);
+}
+
+TEST(Process, AnEndOfOurDoingIsNotLogged) {
+  testing::internal::CaptureStderr();
+  {
+    const Process child = Process::start(sleep_for_good);
+  }
+  {
+    Process child = Process::start(sleep_for_good);
+    child.terminate();
+    while (child.is_alive()) std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(Process, ADetachedOneGoesOnAndLeavesNoZombie) {
+  auto [mine, childs] = socket_pair();
+  int pid = 0;
+  {
+    Process child = Process::start([socket = childs.get()] {
+      char byte = 0;
+      (void)!::read(socket, &byte, 1);
+    });
+    pid = child.detach();
+    EXPECT_EQ(child.pid(), 0);
+    EXPECT_FALSE(child.is_alive());
+    EXPECT_THROW((void)child.wait(Deadline::after(0ms)), UsageError);
+    EXPECT_THROW(child.detach(), UsageError);
+  }
+  EXPECT_EQ(detached_children(), std::vector<int>{pid}) << "its object is gone, it is not";
+  ASSERT_EQ(::write(mine.get(), "x", 1), 1);
+  while (!detached_children().empty()) std::this_thread::sleep_for(1ms);
+  EXPECT_FALSE(has_children());
+}
+
+TEST(Process, TheNextStartReapsTheDetachedWithoutAsking) {
+  constexpr int kMany = 20;
+  for (int i = 0; i < kMany; ++i) Process::start([] {}).detach();
+  const Deadline soon = Deadline::after(kSoon);
+  while (has_children() && !soon.has_passed()) {
+    std::this_thread::sleep_for(5ms);
+    Process::start([] {}).join();
+  }
+  EXPECT_FALSE(has_children());
+}
+
+TEST(Process, AFailureOfADetachedOneIsLogged) {
+  testing::internal::CaptureStderr();
+  Process::start([] { throw std::runtime_error("far away"); }).detach();
+  while (!detached_children().empty()) std::this_thread::sleep_for(1ms);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("far away"), std::string::npos);
+}
+
+TEST(Process, TheDetachedOfAParentAreNotThoseOfItsChild) {
+  Process::start([] { std::this_thread::sleep_for(50ms); }).detach();
+  Process::start([] { require(detached_children().empty(), "a child has inherited them"); }).join();
+  while (!detached_children().empty()) std::this_thread::sleep_for(1ms);
+}
+
+TEST(Process, DetachingOneThatHasEndedIsNoError) {
+  Process child = Process::start([] {});
+  child.join();
+  EXPECT_GT(child.detach(), 0);
+  EXPECT_FALSE(has_children());
+}
+
+TEST(Process, ItsSentinelCanBePolledBesideOthers) {
+  Process lasting = Process::start(sleep_for_good);
+  Process brief = Process::start([] {});
+  std::array<pollfd, 2> sentinels = {pollfd{.fd = lasting.sentinel(), .events = POLLIN, .revents = 0},
+                                     pollfd{.fd = brief.sentinel(), .events = POLLIN, .revents = 0}};
+  EXPECT_EQ(::poll(sentinels.data(), sentinels.size(), 30'000), 1);
+  EXPECT_EQ(sentinels[0].revents, 0);
+  EXPECT_NE(sentinels[1].revents, 0);
+}
+
+TEST(WaitAny, GivesThoseThatHaveEnded) {
+  Process a = Process::start(sleep_for_good);
+  Process b = Process::start(sleep_for_good);
+  Process c = Process::start(sleep_for_good);
+  const std::array<Process*, 3> all = {&a, &b, &c};
+  EXPECT_EQ(wait_any(all, Deadline::after(20ms)), std::vector<Process*>{});
+  b.kill();
+  EXPECT_EQ(wait_any(all, Deadline::after(kSoon)), std::vector<Process*>{&b});
+  EXPECT_EQ(b.wait(Deadline::after(kSoon)).value().signal, SIGKILL);
+  EXPECT_EQ(wait_any(all, Deadline::after(0ms)), std::vector<Process*>{&b}) << "also when it was waited for";
+}
+
+TEST(WaitAny, OfNoneReturnsAtOnce) {
+  EXPECT_TRUE(wait_any({}, Deadline::never()).empty());
+}
+
+TEST(WaitAny, OfADetachedOneIsRefused) {
+  Process child = Process::start([] {});
+  child.detach();
+  const std::array<Process*, 1> all = {&child};
+  EXPECT_THROW((void)wait_any(all, Deadline::never()), UsageError);
+  while (!detached_children().empty()) std::this_thread::sleep_for(1ms);
+}
+
+TEST(Affinity, AChildRunsOnTheCpusItWasGiven) {
+  const int last = allowed_cpus().back();
+  Process::start(
+      [last] {
+        require(allowed_cpus() == std::vector{last}, "it may run elsewhere");
+        require(::sched_getcpu() == last, "it runs elsewhere");
+        require(at::get_num_threads() == 1, "one CPU, {} threads", at::get_num_threads());
+        std::thread([last] { require(allowed_cpus() == std::vector{last}, "its thread may run elsewhere"); }).join();
+      },
+      {.cpus = {last}})
+      .join();
+}
+
+TEST(Affinity, ACpuThatIsNotAllowedIsNamed) {
+  const std::size_t descriptors = open_descriptors();
+  try {
+    Process::start([] {}, {.cpus = {8000}}).join();
+    ADD_FAILURE() << "it started";
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("CPU 8000 is not among those this process may use: "), std::string::npos)
+        << error.what();
+  }
+  EXPECT_THROW((void)Process::start([] {}, {.cpus = {-1}}), UsageError);
+  const int cpu = allowed_cpus().front();
+  EXPECT_THROW((void)Process::start([] {}, {.cpus = {cpu, cpu}}), UsageError);
+  EXPECT_EQ(open_descriptors(), descriptors);
+  EXPECT_FALSE(has_children());
+}
+
+TEST(Affinity, AGrandchildStaysOnTheCpusOfItsParent) {
+  const std::vector<int> all = allowed_cpus();
+  if (all.size() < 2) GTEST_SKIP() << "one CPU";
+  Process::start(
+      [&] {
+        try {
+          Process::start([] {}, {.cpus = {all[1]}}).join();
+          throw std::runtime_error("it got another CPU");
+        } catch (const UsageError&) {
+        }
+      },
+      {.cpus = {all[0]}})
+      .join();
 }
 
 TEST(Process, AChildDiesWithItsParent) {

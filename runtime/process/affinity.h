@@ -1,0 +1,17 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+namespace hogpen {
+
+/// The CPUs that the calling thread may run on, in ascending order.
+[[nodiscard]] std::vector<int> allowed_cpus();
+
+/// Throws: UsageError when one of `cpus` is not allowed to the calling thread, or is there twice.
+void require_allowed(std::span<const int> cpus);
+
+/// Keeps the calling thread, and those it starts later, on these CPUs. Throws: UsageError as `require_allowed`.
+void set_affinity(std::span<const int> cpus);
+
+}  // namespace hogpen
