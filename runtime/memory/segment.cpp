@@ -9,7 +9,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/core/file.h"
-#include "runtime/memory/limits.h"
+#include "runtime/memory/backing.h"
 
 namespace hogpen {
 namespace {
@@ -21,34 +21,14 @@ std::byte* map_shared(int fd, std::size_t size_bytes, Segment::Access access) {
   return static_cast<std::byte*>(address);
 }
 
-// A memfd that cannot be filled ends in SIGBUS at first touch, or in the OOM killer shooting bystanders.
-void check_available(std::string_view label, std::size_t size_bytes) {
-  const MemoryLimit limit = memory_limit();
-  if (size_bytes <= limit.available_bytes) return;
-  throw SystemError(fmt::format("shared memory for {}: {} bytes asked, {} available by {}", label, size_bytes,
-                                limit.available_bytes, limit.source),
-                    ENOMEM, "free memory, raise the limit, or use a smaller model, batch or data set");
-}
-
-void allocate(int fd, std::string_view label, std::size_t size_bytes) {
-  int error = 0;
-  do {  // A signal makes the kernel give back what it has taken.
-    error = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
-  } while (error == EINTR);
-  if (error == 0) return;
-  throw SystemError(fmt::format("posix_fallocate of {} bytes of shared memory for {}", size_bytes, label), error,
-                    "free memory, or raise the memory limits that `hogpen info` prints");
-}
-
 }  // namespace
 
 Segment Segment::create(std::string_view label, std::size_t size_bytes) {
   require(size_bytes > 0, "shared memory for {} must be larger than 0 bytes", label);
-  check_available(label, size_bytes);
   check_file_size_limit(fmt::format("shared memory for {}", label), size_bytes);
   const std::string name = fmt::format("hogpen:{:.200}", label);  // memfd_create takes 249 bytes
   Fd fd(syscall_ok(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
-  allocate(fd.get(), label, size_bytes);
+  take_memory(fd.get(), 0, size_bytes, label);
   syscall_ok(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), "fcntl(F_ADD_SEALS)");
   std::byte* data = map_shared(fd.get(), size_bytes, Access::read_write);
   return Segment(std::move(fd), data, size_bytes);
