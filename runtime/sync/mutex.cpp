@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/sync/wait_point.h"
 
 namespace hogpen {
 namespace {
@@ -17,33 +18,55 @@ timespec monotonic(Deadline deadline) {
   return {.tv_sec = at / 1'000'000'000, .tv_nsec = at % 1'000'000'000};
 }
 
+// Sections under a lock are short, and to sleep and be woken takes longer than most of them. EBUSY when it stays held.
+int try_for_a_while(pthread_mutex_t* mutex) {
+  int error = ::pthread_mutex_trylock(mutex);
+  for (int pauses = 1; error == EBUSY && pauses <= 64; pauses *= 2) {
+    for (int i = 0; i < pauses; ++i) relax_cpu();
+    error = ::pthread_mutex_trylock(mutex);
+  }
+  return error;
+}
+
+int sleep_for(pthread_mutex_t* mutex, Deadline deadline) {
+  if (deadline.is_never()) return ::pthread_mutex_lock(mutex);
+  const timespec at = monotonic(deadline);
+  return ::pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &at);
+}
+
 }  // namespace
 
-Mutex::Mutex() {
+Mutex::Mutex(Kind kind) {
   pthread_mutexattr_t attributes;
   check(::pthread_mutexattr_init(&attributes), "pthread_mutexattr_init");
   check(::pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED), "pthread_mutexattr_setpshared");
   check(::pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST), "pthread_mutexattr_setrobust");
-  check(::pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK), "pthread_mutexattr_settype");
+  const int type = kind == Kind::recursive ? PTHREAD_MUTEX_RECURSIVE : PTHREAD_MUTEX_ERRORCHECK;
+  check(::pthread_mutexattr_settype(&attributes, type), "pthread_mutexattr_settype");
   check(::pthread_mutex_init(&mutex_, &attributes), "pthread_mutex_init");
   ::pthread_mutexattr_destroy(&attributes);
 }
 
-std::optional<Mutex::Guard> Mutex::lock(Deadline deadline) {
-  int error = 0;
-  if (deadline.is_never()) {
-    error = ::pthread_mutex_lock(&mutex_);
-  } else {
-    const timespec at = monotonic(deadline);
-    error = ::pthread_mutex_clocklock(&mutex_, CLOCK_MONOTONIC, &at);
-  }
+std::optional<bool> Mutex::acquire(pthread_mutex_t* mutex, Deadline deadline) {
+  int error = try_for_a_while(mutex);
+  if (error == EBUSY) error = sleep_for(mutex, deadline);
   if (error == ETIMEDOUT) return std::nullopt;
   if (error == EOWNERDEAD) {
-    check(::pthread_mutex_consistent(&mutex_), "pthread_mutex_consistent");
-    return Guard(&mutex_, true);
+    check(::pthread_mutex_consistent(mutex), "pthread_mutex_consistent");
+    return true;
   }
   check(error, "pthread_mutex_lock");
-  return Guard(&mutex_, false);
+  return false;
+}
+
+std::optional<Mutex::Guard> Mutex::lock(Deadline deadline) {
+  const auto previous_owner_died = acquire(&mutex_, deadline);
+  if (!previous_owner_died) return std::nullopt;
+  return Guard(&mutex_, *previous_owner_died);
+}
+
+Mutex::Guard Mutex::lock() {
+  return *lock(Deadline::never());
 }
 
 Mutex::Guard::Guard(pthread_mutex_t* mutex, bool previous_owner_died) noexcept

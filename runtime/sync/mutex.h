@@ -16,7 +16,11 @@ namespace hogpen {
 /// Sharing: processes and threads. Owns: nothing outside its own bytes.
 class Mutex {
  public:
-  Mutex();
+  enum class Kind {
+    plain,
+    recursive,  ///< the thread that holds it may lock it again; it is free after as many unlocks
+  };
+  explicit Mutex(Kind kind = Kind::plain);
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
   ~Mutex() = default;  // A peer may still hold it: destroying a shared mutex is nobody's right.
@@ -30,16 +34,23 @@ class Mutex {
 
    private:
     friend class Mutex;
+    friend class Condition;
     Guard(pthread_mutex_t* mutex, bool previous_owner_died) noexcept;
     pthread_mutex_t* mutex_;
     bool previous_owner_died_;
   };
 
   /// Waits for the lock; nothing in time is no value. Throws: SystemError(EDEADLK) for the thread that holds it
-  /// already.
+  /// already, unless it is recursive.
   [[nodiscard]] std::optional<Guard> lock(Deadline deadline);
+  /// Waits for the lock as long as it takes.
+  [[nodiscard]] Guard lock();
 
  private:
+  friend class Condition;
+  // Whether the previous owner died; no value when the deadline passed.
+  [[nodiscard]] static std::optional<bool> acquire(pthread_mutex_t* mutex, Deadline deadline);
+
   pthread_mutex_t mutex_;
 };
 

@@ -5,6 +5,8 @@
 
 #include "runtime/core/error.h"
 #include "runtime/sync/barrier.h"
+#include "runtime/sync/condition.h"
+#include "runtime/sync/futex.h"
 #include "runtime/sync/mutex.h"
 
 namespace hogpen {
@@ -67,6 +69,55 @@ TEST(Mutex, RefusesTheThreadThatHoldsIt) {
   EXPECT_THROW((void)mutex.lock(Deadline::never()), SystemError);
 }
 
+TEST(Mutex, OfRecursiveKindIsFreeAfterAsManyUnlocks) {
+  Mutex mutex(Mutex::Kind::recursive);
+  const auto is_free = [&] {
+    bool free = false;
+    std::thread([&] { free = mutex.lock(Deadline::after(0ms)).has_value(); }).join();
+    return free;
+  };
+  {
+    const auto outer = mutex.lock();
+    {
+      const auto inner = mutex.lock();
+      EXPECT_FALSE(is_free());
+    }
+    EXPECT_FALSE(is_free());
+  }
+  EXPECT_TRUE(is_free());
+}
+
+TEST(Condition, WakesWhoWaitsForWhatTheLockProtects) {
+  constexpr int kItems = 2'000;
+  Mutex mutex;
+  Condition changed;
+  int items = 0;  // Not atomic: the lock is what makes it right, and TSan looks on.
+  std::thread producer([&] {
+    for (int i = 0; i < kItems; ++i) {
+      const auto guard = mutex.lock();
+      ++items;
+      changed.notify_all();
+    }
+  });
+  int taken = 0;
+  while (taken < kItems) {
+    auto guard = mutex.lock();
+    ASSERT_TRUE(changed.wait(guard, [&] { return items > 0; }, Deadline::after(30s)));
+    taken += std::exchange(items, 0);
+  }
+  producer.join();
+  EXPECT_EQ(taken, kItems);
+}
+
+TEST(Condition, HoldsTheLockAgainWhenTheDeadlineHasPassed) {
+  Mutex mutex;
+  Condition changed;
+  auto guard = mutex.lock();
+  EXPECT_FALSE(changed.wait(guard, Deadline::after(10ms)));
+  std::thread other([&] { EXPECT_FALSE(mutex.lock(Deadline::after(0ms)).has_value()); });
+  other.join();
+}
+
 TEST(Barrier, LetsNobodyPassBeforeTheLastHasCome) {
   constexpr int kParties = 4;
   constexpr int kRounds = 200;
@@ -105,6 +156,20 @@ TEST(Barrier, LetsWaitersGoWhenItIsBroken) {
   barrier.break_for_all();
   waiter.join();
   EXPECT_EQ(barrier.arrive_and_wait(Deadline::never()), Barrier::Passed::broken);
+  EXPECT_THROW(barrier.wait(), BrokenBarrierError);
+  barrier.reset();
+  EXPECT_FALSE(barrier.is_broken());
+  EXPECT_FALSE(barrier.wait(Deadline::after(0ms)));
+}
+
+TEST(Barrier, IsBrokenForAllOnceOneHasGivenUp) {
+  Barrier barrier(2);
+  EXPECT_FALSE(barrier.wait(Deadline::after(10ms)));
+  EXPECT_THROW(barrier.wait(), BrokenBarrierError);
+}
+
+TEST(Barrier, RefusesToHaveNoParties) {
+  EXPECT_THROW(Barrier(0), UsageError);
 }
 
 }  // namespace
