@@ -13,7 +13,8 @@ namespace hogpen {
 ///
 /// The object is never destroyed, because a peer may still use it; its memory goes with its last user.
 ///
-/// Sharing: that of T. Owns: a share of a block of the shared heap. Requires: T holds no pointers and no memory of its own.
+/// Sharing: that of T. Owns: a share of a block of the shared heap. Requires: T holds no pointers and no memory of its
+/// own.
 template <class T>
 class Shared {
   static_assert(alignof(T) <= 64);
@@ -24,8 +25,7 @@ class Shared {
   template <class... Args>
     requires std::is_constructible_v<T, Args...>
   explicit Shared(Args&&... args)
-      : segment_(std::make_shared<const Segment>(Segment::create("object", sizeof(T)))),
-        object_(new(segment_->data()) T(std::forward<Args>(args)...)) {}
+      : block_(SharedBlock::allocate(sizeof(T))), object_(new(block_.data()) T(std::forward<Args>(args)...)) {}
 
   [[nodiscard]] T& operator*() const noexcept { return *object_; }
   [[nodiscard]] T* operator->() const noexcept { return object_; }
