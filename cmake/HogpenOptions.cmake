@@ -29,6 +29,8 @@ add_library(hogpen_options INTERFACE)
 # Designated initialisers leave out what keeps its default: -Wextra would complain of each.
 set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers)
 target_compile_options(hogpen_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
+# What the dynamic linker has resolved before a fork, it need not resolve in each worker.
+target_link_options(hogpen_options INTERFACE LINKER:-z,now)
 
 if(HOGPEN_SANITIZER STREQUAL "address")
   set(sanitizer_flags -fsanitize=address,undefined -fno-sanitize-recover=undefined)

@@ -6,13 +6,18 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "runtime/core/error.h"
-#include "runtime/memory/name_index.h"
+#include "runtime/memory/layout_table.h"
 
 namespace hogpen {
 namespace {
+
+constexpr const char* kFile = "shared memory";
+// A header of fewer is parsed in less than 50 microseconds, and other readers find no filler in their models.
+constexpr std::size_t kTensorsWithTable = 100;
 
 // Every tensor of an Arena holds this Storage, and the Storage holds the Segment. So tensors need no Arena to live, and
 // a view costs no allocation but its TensorImpl.
@@ -35,117 +40,89 @@ at::Tensor make_view(const c10::Storage& storage, c10::ScalarType dtype, std::si
   return tensor;
 }
 
-// FNV-1a over words of 64 bits instead of bytes, because a model of 1000 tensors is attached in microseconds; the shift
-// brings the upper bits, which the product mixes best, down.
-class LayoutHash {
- public:
-  void add(std::uint64_t word) noexcept {
-    value_ = (value_ ^ word) * 0x100000001b3u;
-    value_ ^= value_ >> 32;
-  }
-
-  void add(std::string_view text) noexcept {
-    add(text.size());
-    for (; !text.empty(); text.remove_prefix(std::min(text.size(), sizeof(std::uint64_t)))) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, text.data(), std::min(text.size(), sizeof(word)));
-      add(word);
-    }
-  }
-
-  [[nodiscard]] std::uint64_t value() const noexcept { return value_; }
-
- private:
-  std::uint64_t value_ = 0xcbf29ce484222325u;
-};
-
-std::uint64_t hash_layout(const SafetensorsHeader& header) {
-  LayoutHash hash;
-  for (const TensorEntry& entry : header.entries) {
-    hash.add(entry.spec.name);
-    hash.add(static_cast<std::uint64_t>(entry.spec.dtype));
-    hash.add(entry.spec.shape.size());
-    for (const std::int64_t size : entry.spec.shape) hash.add(static_cast<std::uint64_t>(size));
-    hash.add(header.data_begin + entry.begin);
-  }
-  return hash.value();
-}
-
-void require_aligned(const SafetensorsHeader& header, const std::string& name) {
-  for (const TensorEntry& entry : header.entries) {
-    const std::size_t alignment = c10::elementSize(entry.spec.dtype);  // a power of two
-    if (((header.data_begin | entry.begin) & (alignment - 1)) == 0) continue;
-    throw FormatError(name, fmt::format("byte {}", header.data_begin + entry.begin),
-                      fmt::format("tensor {} must begin at a multiple of {} bytes", entry.spec.name, alignment));
-  }
-}
-
 }  // namespace
 
 struct Arena::State {
-  State(Segment segment_in, SafetensorsHeader header_in)
+  State(Segment segment_in, LayoutTable table_in, std::optional<SafetensorsHeader> header_in)
       : segment(std::make_shared<const Segment>(std::move(segment_in))),
-        header(std::move(header_in)),
-        names(header.entries),
-        storage(share_storage(segment, header.data_begin, header.data_bytes)),
-        layout_hash(hash_layout(header)) {}
+        table(std::move(table_in)),
+        storage(share_storage(segment, table.data_begin(), table.data_bytes())),
+        header(std::move(header_in)) {}
 
   std::shared_ptr<const Segment> segment;
-  SafetensorsHeader header;
-  NameIndex names;
+  LayoutTable table;
   c10::Storage storage;
-  std::uint64_t layout_hash;
+  mutable std::once_flag header_once;
+  mutable std::optional<SafetensorsHeader> header;
 };
 
 Arena Arena::create(std::string_view label, std::span<const TensorSpec> specs,
                     std::map<std::string, std::string> metadata) {
   SafetensorsHeader header = lay_out(specs, std::move(metadata));
+  const bool has_table = header.entries.size() >= kTensorsWithTable;
+  if (has_table) LayoutTable::reserve_in(header);
   const std::string bytes = header.to_bytes(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
   header.data_begin = bytes.size();
   Segment segment = Segment::create(label, bytes.size() + header.data_bytes);
   std::memcpy(segment.data(), bytes.data(), bytes.size());
-  return Arena(std::make_shared<const State>(std::move(segment), std::move(header)));
+  LayoutTable table =
+      has_table ? LayoutTable::write(header, segment.bytes().subspan(header.data_begin)) : LayoutTable::of(header);
+  return Arena(std::make_shared<const State>(std::move(segment), std::move(table), std::move(header)));
 }
 
 Arena Arena::attach(Segment segment, std::optional<std::uint64_t> expected_layout) {
-  const std::string name = "shared memory";
-  SafetensorsHeader header = parse_safetensors_header(segment.bytes(), name);
-  require_aligned(header, name);
-  auto state = std::make_shared<const State>(std::move(segment), std::move(header));
-  require(
-      !expected_layout || *expected_layout == state->layout_hash,
-      "the shared tensors must have the layout that this process expects (hash {:016x}, not {:016x}): the same names, "
-      "dtypes and shapes",
-      expected_layout.value_or(0), state->layout_hash);
+  std::optional<SafetensorsHeader> header;
+  std::optional<LayoutTable> table = LayoutTable::find_in(segment.bytes());
+  if (!table) {
+    header = parse_safetensors_header(segment.bytes(), kFile);
+    table = LayoutTable::of(*header);
+  }
+  auto state = std::make_shared<const State>(std::move(segment), *std::move(table), std::move(header));
+  // Whoever knows the hash has checked the layout; and every view is checked when it is made.
+  if (expected_layout == state->table.hash()) return Arena(std::move(state));
+  state->table.check();
+  require(!expected_layout,
+          "the shared tensors must have the layout that this process expects (hash {:016x}, not {:016x}): the same "
+          "names, dtypes and shapes",
+          expected_layout.value_or(0), state->table.hash());
   return Arena(std::move(state));
 }
 
 at::Tensor Arena::tensor(std::string_view name) const {
-  const auto index = state_->names.find(name);
+  const auto index = state_->table.find(name);
   require(index.has_value(), "there is no tensor named {} in shared memory", name);
   return tensor(*index);
 }
 
 at::Tensor Arena::tensor(std::size_t index) const {
-  require(index < header().entries.size(), "tensor {} must be one of {}", index, header().entries.size());
-  const TensorEntry& entry = header().entries[index];
-  return make_view(state_->storage, entry.spec.dtype, entry.begin, entry.spec.shape);
+  require(index < state_->table.size(), "tensor {} must be one of {}", index, state_->table.size());
+  const LayoutTable::Entry entry = state_->table.entry(index);
+  return make_view(state_->storage, entry.dtype, entry.begin, entry.shape);
 }
 
 at::Tensor Arena::flat(std::size_t begin, std::size_t end) const {
-  require(begin % sizeof(float) == 0 && end % sizeof(float) == 0 && begin <= end && end <= header().data_bytes,
-          "the range [{}, {}) must lie in the {} bytes of data, on multiples of {}", begin, end, header().data_bytes,
+  const std::size_t data_bytes = state_->table.data_bytes();
+  require(begin % sizeof(float) == 0 && end % sizeof(float) == 0 && begin <= end && end <= data_bytes,
+          "the range [{}, {}) must lie in the {} bytes of data, on multiples of {}", begin, end, data_bytes,
           sizeof(float));
   const auto numel = static_cast<std::int64_t>((end - begin) / sizeof(float));
   return make_view(state_->storage, c10::ScalarType::Float, begin, numel);
 }
 
-const SafetensorsHeader& Arena::header() const noexcept {
-  return state_->header;
+const SafetensorsHeader& Arena::header() const {
+  std::call_once(state_->header_once, [&state = *state_] {
+    if (state.header) return;
+    SafetensorsHeader header = parse_safetensors_header(state.segment->bytes(), kFile);
+    if (LayoutTable::of(header) != state.table) {
+      throw FormatError(kFile, "byte 8", "the header must say what the layout table says");
+    }
+    state.header = std::move(header);
+  });
+  return *state_->header;
 }
 
 std::span<std::byte> Arena::data() const noexcept {
-  return state_->segment->bytes().subspan(header().data_begin, header().data_bytes);
+  return state_->segment->bytes().subspan(state_->table.data_begin(), state_->table.data_bytes());
 }
 
 const Segment& Arena::segment() const noexcept {
@@ -153,7 +130,7 @@ const Segment& Arena::segment() const noexcept {
 }
 
 std::uint64_t Arena::layout_hash() const noexcept {
-  return state_->layout_hash;
+  return state_->table.hash();
 }
 
 }  // namespace hogpen

@@ -18,7 +18,8 @@ namespace hogpen {
 /// Named tensors in one Segment: one descriptor and one mapping however many they are.
 ///
 /// The Segment is a valid safetensors file. So a checkpoint is a copy of it, and any program that reads safetensors can
-/// look into a live model. Data begins on a page, every tensor on 64 bytes.
+/// look into a live model. Data begins on a page, every tensor on 64 bytes. An Arena of 100 tensors or more has a
+/// LayoutTable in its first tensor, a filler, so that nobody who attaches to it need parse its JSON.
 ///
 /// A copy of an Arena is another handle to the same memory. Tensors keep the mapping alive, also when every Arena
 /// handle is gone.
@@ -33,7 +34,7 @@ class Arena {
   [[nodiscard]] static Arena create(std::string_view label, std::span<const TensorSpec> specs,
                                     std::map<std::string, std::string> metadata = {});
 
-  /// Attaches to an Arena that another process made.
+  /// Attaches to an Arena that another process made. With `expected_layout` the layout need not be read now.
   ///
   /// Throws: FormatError when the Segment is not a safetensors file or its tensors are not aligned for views;
   /// UsageError when `expected_layout` is given and is not `layout_hash()`.
@@ -48,7 +49,10 @@ class Arena {
   /// Requires: begin and end multiples of 4, within the data section.
   [[nodiscard]] at::Tensor flat(std::size_t begin, std::size_t end) const;
 
-  [[nodiscard]] const SafetensorsHeader& header() const noexcept;
+  /// What the file's header says. Nothing else needs it, so that an attached Arena may read it only now.
+  ///
+  /// Throws: FormatError when it is damaged.
+  [[nodiscard]] const SafetensorsHeader& header() const;
   [[nodiscard]] std::span<std::byte> data() const noexcept;  ///< the data section
   [[nodiscard]] const Segment& segment() const noexcept;
   /// A hash of names, dtypes, shapes and places: equal where two processes may share.

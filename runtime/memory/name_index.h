@@ -14,7 +14,7 @@
 
 namespace hogpen {
 
-/// Finds tensors by name. One allocation for all names, because a model of 1000 tensors is attached in microseconds.
+/// Finds tensors by name. One allocation for all names.
 ///
 /// Sharing: const members may be called from several threads.
 /// Owns: the table; the entries must not move or change while it is used.

@@ -11,6 +11,31 @@
 
 namespace hogpen {
 
+/// The size in bytes of an element; 0 for a dtype that the format cannot hold.
+[[nodiscard]] constexpr std::size_t safetensors_item_bytes(c10::ScalarType dtype) noexcept {
+  switch (dtype) {
+    using enum c10::ScalarType;
+    case Double:
+    case Long:
+      return 8;
+    case Float:
+    case Int:
+      return 4;
+    case Half:
+    case BFloat16:
+    case Short:
+      return 2;
+    case Char:
+    case Byte:
+    case Bool:
+    case Float8_e5m2:
+    case Float8_e4m3fn:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
 /// What a tensor is, without its values.
 struct TensorSpec {
   std::string name;

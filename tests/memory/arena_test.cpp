@@ -243,6 +243,21 @@ TEST(LayoutHash, IsEqualForEqualLayoutsOnly) {
   EXPECT_NE(base, hash_of({{"a", ScalarType::Float, {2, 3}}})) << "number";
 }
 
+TEST(LayoutHash, SeesTheRankWhereTheSizesAreTheSame) {
+  const auto hash_of = [](std::vector<TensorSpec> specs) { return Arena::create("rank", specs).layout_hash(); };
+  const auto of_shape = [&](std::vector<std::int64_t> shape) {
+    return hash_of({{"a", ScalarType::Float, std::move(shape)}});
+  };
+  EXPECT_NE(of_shape({6}), of_shape({6, 1}));
+  EXPECT_NE(of_shape({6}), of_shape({1, 6}));
+  EXPECT_NE(of_shape({6}), of_shape({2, 3}));
+  EXPECT_NE(of_shape({}), of_shape({1}));
+  EXPECT_NE(of_shape({0}), of_shape({0, 0}));
+  EXPECT_NE(hash_of({{"a", ScalarType::Float, {6, 1}}, {"b", ScalarType::Float, {6}}}),
+            hash_of({{"a", ScalarType::Float, {6}}, {"b", ScalarType::Float, {1, 6}}}))
+      << "one size moved to the next shape";
+}
+
 TEST(LayoutHash, DoesNotDependOnMetadataOfTheSameLength) {
   const auto hash_of = [](const char* value) { return Arena::create("hash", kSpecs, {{"run", value}}).layout_hash(); };
   EXPECT_EQ(hash_of("first"), hash_of("other"));
@@ -279,6 +294,53 @@ TEST(Arena, OneMappingAndOneDescriptorServeAllTensors) {
   arena.reset();
   views.clear();
   EXPECT_EQ(descriptors(), before);
+}
+
+std::vector<TensorSpec> many_specs(std::size_t count) {
+  std::vector<TensorSpec> specs;
+  for (std::size_t i = 0; i < count; ++i)
+    specs.push_back({fmt::format("layers.{}.weight", i), ScalarType::Float, {4, 4}});
+  return specs;
+}
+
+TEST(Arena, OfManyTensorsIsAttachedWithoutReadingItsJson) {
+  const Arena arena = Arena::create("many", many_specs(200), {{"format", "pt"}});
+  arena.tensor("layers.7.weight").fill_(7.0);
+  const Arena other = Arena::attach(Segment::attach(duplicate(arena)), arena.layout_hash());
+  EXPECT_EQ(other.header().metadata.at("format"), "pt");
+  EXPECT_EQ(other.header().entries.size(), arena.header().entries.size());
+
+  arena.segment().data()[sizeof(std::uint64_t)] = std::byte{'x'};
+  const Arena without = Arena::attach(Segment::attach(duplicate(arena)), arena.layout_hash());
+  EXPECT_EQ(without.tensor("layers.7.weight").sum().item<float>(), 7.0F * 16);
+  EXPECT_THROW((void)without.header(), FormatError);
+}
+
+TEST(Arena, RefusesAHeaderThatSaysOtherThanTheLayoutTable) {
+  const Arena arena = Arena::create("two truths", many_specs(200));
+  const std::string_view text(reinterpret_cast<const char*>(arena.segment().data()), arena.header().data_begin);
+  arena.segment().data()[text.find("layers.7.")] = std::byte{'m'};
+  const Arena other = Arena::attach(Segment::attach(duplicate(arena)));
+  EXPECT_NO_THROW((void)other.tensor("layers.7.weight"));
+  EXPECT_THROW((void)other.header(), FormatError);
+}
+
+TEST(Arena, WithoutItsLayoutTableIsReadByItsHeader) {
+  const Arena arena = Arena::create("no table", many_specs(200));
+  arena.tensor("layers.7.weight").fill_(7.0);
+  arena.data()[0] = std::byte{'x'};
+  const Arena other = Arena::attach(Segment::attach(duplicate(arena)), arena.layout_hash());
+  EXPECT_EQ(other.tensor("layers.7.weight").sum().item<float>(), 7.0F * 16);
+}
+
+TEST(Arena, AViewStaysInTheMemoryAlsoWhenSomebodySpoilsTheLayoutTable) {
+  const Arena arena = Arena::create("spoiled", many_specs(200));
+  const TensorEntry& table = arena.header().entries.front();
+  constexpr std::size_t kMagicBytes = 8;
+  std::memset(arena.data().data() + kMagicBytes, 0x55, table.end - kMagicBytes);
+  for (std::size_t i = 0; i < arena.header().entries.size(); ++i) EXPECT_THROW((void)arena.tensor(i), FormatError);
+  EXPECT_THROW((void)arena.tensor("layers.7.weight"), UsageError);
+  EXPECT_THROW((void)Arena::attach(Segment::attach(duplicate(arena))), FormatError);
 }
 
 TEST(Arena, ViewsMayBeMadeFromSeveralThreads) {

@@ -89,7 +89,9 @@ TEST(SafetensorsParse, KnowsEveryDtype) {
   for (const auto& [name, dtype, size] : dtypes) {
     const std::string fields = fmt::format(R"("dtype":"{}","shape":[3],"data_offsets":[0,{}])", name, 3 * size);
     EXPECT_EQ(parse(one_tensor(fields, 3 * size)).entries.at(0).spec.dtype, dtype) << name;
+    EXPECT_EQ(safetensors_item_bytes(dtype), size) << name;
   }
+  EXPECT_EQ(safetensors_item_bytes(ScalarType::ComplexFloat), 0);
 }
 
 TEST(SafetensorsParse, AcceptsEmptyTensorsBetweenOthers) {
