@@ -1,5 +1,7 @@
 #include "runtime/sync/condition.h"
 
+#include <algorithm>
+
 namespace hogpen {
 
 bool Condition::wait(Mutex::Guard& guard, Deadline deadline) {
@@ -8,9 +10,10 @@ bool Condition::wait(Mutex::Guard& guard, Deadline deadline) {
   // The lock is taken again also on the way out of an exception.
   struct Relock {
     Mutex::Guard& guard;
-    ~Relock() { guard.previous_owner_died_ = *Mutex::acquire(guard.mutex_, Deadline::never()); }
+    ~Relock() { guard.previous_owner_died_ |= *Mutex::acquire(guard.mutex_, Deadline::never()); }
   } relock{guard};
-  return waiters_.wait([&] { return notified_.load() != before; }, deadline);
+  const Deadline slice = std::min(deadline, Deadline::after(WaitPoint::kLongestSleep));
+  return waiters_.wait([&] { return notified_.load() != before; }, slice) || !deadline.has_passed();
 }
 
 }  // namespace hogpen

@@ -10,8 +10,9 @@ namespace hogpen {
 /// Where the holder of a Mutex waits until somebody else has changed what the Mutex protects. Place it in shared
 /// memory.
 ///
-/// A wait may end without a reason: give it the condition, or look again. A waiter or notifier that dies takes nobody
-/// along; a Mutex whose holder died is taken over, and the Guard tells.
+/// A wait may end without a reason, and does so at least every 50 ms, because a notifier may have been killed between
+/// its change and its `notify_all`: give it the condition, or look again. A waiter or notifier that dies takes nobody
+/// along; a Mutex whose holder died is taken over, and the Guard tells, from then on.
 ///
 /// Sharing: processes and threads. Owns: nothing outside its own bytes.
 class Condition {

@@ -218,6 +218,23 @@ TEST_F(SyncFault, KilledWaitersTakeNobodyAlong) {
   EXPECT_EQ(gone->value(), 3u);
 }
 
+TEST_F(SyncFault, ANotifierKilledBeforeItsNotifyIsNotMissedByWaitersOfACondition) {
+  const Shared<Mutex> mutex;
+  const Shared<Condition> changed;
+  const Shared<std::atomic<int>> is_ready(0);
+  auto guard = mutex->lock();
+  Process notifier = Process::start([&] {
+    const auto held = mutex->lock();
+    is_ready->store(1);
+    ::raise(SIGKILL);  // It dies with the lock, and nobody is notified.
+  });
+  EXPECT_TRUE(changed->wait(guard, [&] { return is_ready->load() != 0; }, Deadline::after(5s)));
+  EXPECT_TRUE(guard.previous_owner_died());
+  EXPECT_FALSE(changed->wait(guard, [] { return false; }, Deadline::after(120ms)));
+  EXPECT_TRUE(guard.previous_owner_died()) << "forgotten in a later wait, before anybody could have repaired the data";
+  EXPECT_EQ(notifier.wait(Deadline::after(kPatience))->signal, SIGKILL);
+}
+
 TEST_F(SyncFault, ASharedArrayIsSeenByAllAndItsLockMakesSumsRight) {
   constexpr int kProcesses = 3;
   constexpr int kRounds = 2'000;
