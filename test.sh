@@ -93,7 +93,7 @@ done
 [[ $# != 0 ]] || set -- cpu asan tsan cuda
 
 trap report EXIT
-install_debian_packages "${build_packages[@]}" shellcheck
+install_debian_packages "${build_packages[@]}" shellcheck spin
 ensure_venv
 # Python's side of LibTorch is what the tests compare with; lint needs the formatter and the measure.
 ensure_python_packages "$torch_package" numpy safetensors clang-format==20.1.8 lizard==1.24.3
