@@ -1,5 +1,6 @@
 #include "runtime/sync/mutex.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -28,10 +29,14 @@ int try_for_a_while(pthread_mutex_t* mutex) {
   return error;
 }
 
+// In slices: a waiter that is woken and then killed takes the wake-up along, and if a third has taken the lock
+// meanwhile, neither the kernel nor that one wakes the others (tests/spin/robust_mutex.pml).
 int sleep_for(pthread_mutex_t* mutex, Deadline deadline) {
-  if (deadline.is_never()) return ::pthread_mutex_lock(mutex);
-  const timespec at = monotonic(deadline);
-  return ::pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &at);
+  for (;;) {
+    const timespec at = monotonic(std::min(deadline, Deadline::after(WaitPoint::kLongestSleep)));
+    const int error = ::pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &at);
+    if (error != ETIMEDOUT || deadline.has_passed()) return error;
+  }
 }
 
 }  // namespace

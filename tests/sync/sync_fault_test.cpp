@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <signal.h>
 
+#include <atomic>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -97,6 +100,21 @@ TEST_F(SyncFault, AThousandKillsInACriticalSectionBlockNobodyAndAreAllNoticed) {
   EXPECT_EQ(tally->found_torn.value(), 0u);
   EXPECT_GT(tally->repaired.value(), 0u) << "no kill has hit the middle of a section: the test shows nothing";
   EXPECT_GE(tally->deaths_noticed.value(), tally->repaired.value());
+}
+
+// One that was woken is killed before it has the lock, and a third has taken the lock meanwhile: the third does not
+// know of those who still sleep, and wakes nobody. Taking the mark of sleepers off the mutex leaves it as that does.
+TEST_F(SyncFault, AWakeUpThatAKilledWaiterTookAlongIsNotMissedByTheNext) {
+  const Shared<Mutex> mutex;
+  auto& word = reinterpret_cast<std::atomic<std::uint32_t>&>(*mutex);  // __lock comes first in glibc
+  std::optional guard = mutex->lock(Deadline::after(kPatience));
+  ASSERT_TRUE(guard.has_value());
+  Process waiter = Process::start([&] { (void)mutex->lock(); });
+  ASSERT_TRUE(wait_until([&] { return (word & FUTEX_WAITERS) != 0; })) << "the waiter does not sleep";
+  std::this_thread::sleep_for(10ms);  // from the mark to the sleep
+  word &= ~FUTEX_WAITERS;
+  guard.reset();
+  EXPECT_TRUE(waiter.wait(Deadline::after(5s)).has_value()) << "it sleeps beside a free lock";
 }
 
 TEST_F(SyncFault, ABarrierWhosePartyDiedBreaksAndNamesIt) {
