@@ -156,7 +156,8 @@ void Process::end_unseen() noexcept {
   try {
     if (options_.daemon && is_alive()) kill();
     const WorkerExit exit = wait_for_this(Deadline::never()).value();
-    if (!exit.ok() && exit.signal != last_signal_) log(LogLevel::warning, "{}; nobody had waited for it", exit.describe());
+    if (!exit.ok() && exit.signal != last_signal_)
+      log(LogLevel::warning, "{}; nobody had waited for it", exit.describe());
   } catch (const std::exception& error) {
     log(LogLevel::warning, "cannot end the child {}: {}", pid_, error.what());
   }
@@ -238,31 +239,6 @@ void Process::kill() noexcept {
   signal(SIGKILL);
 }
 
-int Process::detach() {
-  require_child();
-  reap_detached();
-  const int pid = pid_;
-  if (!own_report_) options_.report = nullptr;  // Who owns it may not keep it so long.
-  if (!exit_) detached().push_back(std::move(*this));
-  pid_ = 0;
-  return pid;
-}
-
-// Never destroyed: a detached child goes on until its parent has ended.
-std::vector<Process>& Process::detached() {
-  static auto* children = new std::vector<Process>;
-  static int owner = ::getpid();
-  if (owner != ::getpid()) {  // After a fork they are the children of another.
-    children = new std::vector<Process>;
-    owner = ::getpid();
-  }
-  return *children;
-}
-
-void Process::reap_detached() {
-  std::erase_if(detached(), [](Process& child) { return !child.is_alive(); });
-}
-
 std::vector<Process*> wait_any(std::span<Process* const> processes, Deadline deadline) {
   std::vector<pollfd> sentinels;
   for (const Process* process : processes) {
@@ -278,13 +254,6 @@ std::vector<Process*> wait_any(std::span<Process* const> processes, Deadline dea
     if (sentinels[i].revents != 0) ended.push_back(processes[i]);
   }
   return ended;
-}
-
-std::vector<int> detached_children() {
-  Process::reap_detached();
-  std::vector<int> pids;
-  for (const Process& child : Process::detached()) pids.push_back(child.pid());
-  return pids;
 }
 
 }  // namespace hogpen

@@ -31,7 +31,7 @@ struct ProcessOptions {
 /// logged. A Process that is destroyed before its child ended kills it, or waits for it when it is no daemon: nothing
 /// is left running unseen, and no zombie.
 ///
-/// Sharing: one thread. Owns: the child, a descriptor of it, and a page for its report.
+/// Sharing: one thread an object. Owns: the child, a descriptor of it, and a page for its report.
 class Process {
  public:
   /// Forks. In the child `body()` runs: exit code 0 when it returns, 2 when it throws a UsageError or FormatError (to
@@ -80,7 +80,7 @@ class Process {
   [[nodiscard]] std::optional<WorkerExit> wait_for_this(Deadline deadline);
   void require_child() const;
   void end_unseen() noexcept;
-  static std::vector<Process>& detached();
+  struct Detached;
   static void reap_detached();
 
   int pid_ = 0;

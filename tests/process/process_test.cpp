@@ -370,24 +370,48 @@ TEST(Affinity, AGrandchildStaysOnTheCpusOfItsParent) {
       .join();
 }
 
-TEST(Process, AChildDiesWithItsParent) {
+[[noreturn]] void store_pid_and_sleep(std::atomic<int>& pid) {
+  pid.store(::getpid());
+  sleep_for_good();
+}
+
+// Runs `parent` in a child, then `then`, and waits as its subreaper for the end of the grandchild that stores its pid.
+int end_of_grandchild(const std::function<void(std::atomic<int>&)>& parent, const std::function<void(Process&)>& then) {
   const Segment segment = Segment::create("test", sizeof(int));
   std::atomic<int>& grandchild = *new (segment.data()) std::atomic<int>(0);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   {
-    Process parent = Process::start([&] {
-      Process child = Process::start([] { ::pause(); });
-      grandchild.store(child.pid());
-      ::pause();
-    });
+    Process child = Process::start([&] { parent(grandchild); });
     while (grandchild.load() == 0) std::this_thread::sleep_for(1ms);
-    parent.signal(SIGKILL);
-    EXPECT_EQ(parent.wait(Deadline::after(30s)).value().signal, SIGKILL);
+    then(child);
   }
   int status = 0;
   EXPECT_EQ(::waitpid(grandchild.load(), &status, 0), grandchild.load());
-  EXPECT_EQ(WTERMSIG(status), SIGKILL);
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+  return WTERMSIG(status);
+}
+
+TEST(Process, AChildDiesWithItsParent) {
+  const int signal = end_of_grandchild(
+      [](std::atomic<int>& grandchild) {
+        const Process child = Process::start([&] { store_pid_and_sleep(grandchild); });
+        sleep_for_good();
+      },
+      [](Process& parent) {
+        parent.kill();
+        EXPECT_EQ(parent.wait(Deadline::after(kSoon)).value().signal, SIGKILL);
+      });
+  EXPECT_EQ(signal, SIGKILL);
+}
+
+TEST(Process, ADetachedChildEndsWithItsParentToo) {
+  const int signal = end_of_grandchild(
+      [](std::atomic<int>& grandchild) {
+        Process::start([&] { store_pid_and_sleep(grandchild); }).detach();
+        while (grandchild.load() == 0) std::this_thread::sleep_for(1ms);
+      },
+      [](Process& parent) { EXPECT_TRUE(parent.join(Deadline::after(kSoon))); });
+  EXPECT_EQ(signal, SIGKILL);
 }
 
 TEST(Process, RefusesToForkFromAProcessWithThreadsAndNamesThem) {
