@@ -1,8 +1,9 @@
 """Checks of the source tree. Exit code 1 and a line a violation, "FILE:LINE: what is wrong"; 77 without the tool.
 
-usage: lint.py layers|budgets|functions|cuda_if|format|shell ROOT [--bin DIRECTORY]    --bin: look for tools there first
+usage: lint.py layers|budgets|functions|cuda_if|from_python|format|shell ROOT [--bin DIRECTORY]    --bin: look for tools there first
 """
 import argparse
+import multiprocessing
 import os
 import re
 import shutil
@@ -111,6 +112,33 @@ def functions(root, tools):
         yield f"lizard failed: {result.stderr.strip()}"
 
 
+def names_of_multiprocessing():
+    """What Python's documentation of multiprocessing describes: the module's names, and those of its classes."""
+    from multiprocessing import connection, managers, pool, process, queues, shared_memory, synchronize
+    modules = (multiprocessing, connection, managers, shared_memory)
+    classes = (process.BaseProcess, pool.Pool, pool.AsyncResult, pool.IMapIterator, queues.JoinableQueue,
+               queues.SimpleQueue, connection.Connection, synchronize.Semaphore, synchronize.Condition,
+               synchronize.Event, synchronize.Barrier, shared_memory.SharedMemory, shared_memory.ShareableList)
+    return {name for module in modules for name in module.__all__} | {
+        name for a_class in classes for name in dir(a_class) if not name.startswith("_")}
+
+
+def from_python(root, _):
+    """docs/from-python.md has all of Python's names in its first column, and only names of headers in its second."""
+    page = root / "docs/from-python.md"
+    headers = "\n".join(file.read_text() for file in files(root, HEADERS, ("runtime", "models")))
+    known, theirs = set(re.findall(r"\w+", headers)), set()
+    for number, line in lines(page):
+        cells = line.split(" | ")
+        if not line.startswith("| ") or len(cells) < 3:
+            continue
+        first, second = (re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", cell))) for cell in cells[:2])
+        theirs.update(first)
+        yield from (f"docs/from-python.md:{number}: no header has {name}" for name in second if name not in known)
+    yield from (f"docs/from-python.md:1: Python's {name} is not in it"
+                for name in sorted(names_of_multiprocessing() - theirs))
+
+
 def formatting(root, tools):
     clang_format = tool(tools, "clang-format")
     version = subprocess.run([clang_format, "--version"], capture_output=True, text=True, check=True).stdout
@@ -144,6 +172,7 @@ CHECKS = {
     "budgets": budgets,
     "functions": functions,
     "cuda_if": cuda_if,
+    "from_python": from_python,
     "format": formatting,
     "shell": shell,
 }

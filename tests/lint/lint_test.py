@@ -100,6 +100,27 @@ class CudaIf(Tree):
         self.assert_clean("cuda_if")
 
 
+class FromPython(Tree):
+    def setUp(self):
+        super().setUp()
+        real = HERE.parents[1] / "docs/from-python.md"
+        first_cells = [line.split(" | ")[0] for line in real.read_text().splitlines() if line.startswith("| `")]
+        self.table = "".join(f"{cell} | none | |\n" for cell in first_cells)
+        self.write("runtime/sync/event.h", "class Event {};\n")
+
+    def test_a_page_that_has_all_of_pythons_names_passes(self):
+        self.write("docs/from-python.md", self.table)
+        self.assert_clean("from_python")
+
+    def test_a_name_of_pythons_that_is_missing_is_caught(self):
+        self.write("docs/from-python.md", self.table.replace("`BoundedSemaphore`", ""))
+        self.assert_caught("from_python", "Python's BoundedSemaphore is not in it")
+
+    def test_a_name_that_no_header_has_is_caught(self):
+        self.write("docs/from-python.md", self.table + "| `Event` | `Event::is_sett` | `prose` is free |\n")
+        self.assert_caught("from_python", "no header has is_sett")
+
+
 class Budgets(Tree):
     def test_a_file_at_its_budget_passes(self):
         self.write("models/a.h", "\n" * 150)
