@@ -30,15 +30,15 @@ BlockShares::BlockShares(Fd fd) : table_(std::move(fd)), handles_(table_.max_blo
 
 std::uint32_t BlockShares::allocate(std::size_t bytes) {
   if (bytes > kMaxBlockBytes) throw SystemError(fmt::format("a shared block of {} bytes", bytes), ENOMEM);
-  (void)place();  // extend() needs its lock
   const unsigned size_class = size_class_of(bytes);
   std::uint32_t block = table_.reuse(size_class);
   if (block == 0 && table_.must_take_memory(size_class)) {
     release_shares_of_the_dead();
     block = table_.reuse(size_class);
   }
-  if (block == 0) block = table_.extend(size_class, line_);
-  table_[block].size_bytes.store(bytes);
+  if (block == 0) block = table_.extend(size_class);
+  // Relaxed: who opens the block has its number from here, by a way that orders memory.
+  table_[block].size_bytes.store(bytes, std::memory_order_relaxed);
   open(block);
   return block;
 }
@@ -54,7 +54,7 @@ void BlockShares::open(std::uint32_t block) {
       continue;
     } else if (begin_change(count, 0)) {
       take_share(block, mine);
-      count.store(1);
+      count.store(1, std::memory_order_release);
       return;
     }
     seen = count.load();
@@ -71,7 +71,7 @@ void BlockShares::close(std::uint32_t block) noexcept {
     if (begin_change(count, 1)) {
       const int mine = place_.load();
       const bool is_last = mine >= 0 && give_back_share(block, mine);
-      count.store(0);
+      count.store(0, std::memory_order_release);
       if (is_last) table_.give_back(block);
       return;
     }

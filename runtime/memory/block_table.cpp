@@ -84,7 +84,8 @@ void FreeList::add(BlockRecord* records, std::uint32_t block) noexcept {
   std::uint64_t head = head_.load();
   std::uint64_t changed = 0;
   do {
-    records[block].next.store(head & kBlockMask);
+    // Relaxed: the exchange below publishes it.
+    records[block].next.store(static_cast<std::uint32_t>(head & kBlockMask), std::memory_order_relaxed);
     const std::uint64_t count = std::min<std::uint64_t>((head >> kCountShift & kMaxCount) + 1, kMaxCount);
     changed = ((head >> kTagShift) + 1) << kTagShift | count << kCountShift | block;
   } while (!head_.compare_exchange_weak(head, changed));
@@ -125,6 +126,7 @@ BlockTable::BlockTable(Fd fd) : fd_(std::move(fd)) {
   if (address == MAP_FAILED) throw SystemError(fmt::format("mmap of {} bytes of the shared heap", size), errno);
   // A core dump would read the holes of the file, and so fill the machine.
   (void)::madvise(address, size, MADV_DONTDUMP);
+  file_number_ = status.st_ino;
   base_ = static_cast<std::byte*>(address);
   header_ = reinterpret_cast<HeapHeader*>(base_);
   if (header_->magic != kMagic || header_->size_bytes != size) {
@@ -143,13 +145,13 @@ bool BlockTable::must_take_memory(unsigned size_class) const noexcept {
          header_->frontier.load() + class_bytes(size_class) + kHeapPageBytes > header_->data_backed.load();
 }
 
-std::uint32_t BlockTable::extend(unsigned size_class, const LifeLine& self) {
+std::uint32_t BlockTable::extend(unsigned size_class) {
   try {
-    return create_block(size_class, self);
+    return create_block(size_class);
   } catch (const SystemError& error) {
     if (error.error_number() != ENOMEM || retained_bytes() == 0) throw;
     give_back_retained();
-    return create_block(size_class, self);
+    return create_block(size_class);
   }
 }
 
@@ -164,7 +166,7 @@ std::uint32_t BlockTable::refill(std::uint32_t block, unsigned size_class) {
   return block;
 }
 
-std::uint32_t BlockTable::create_block(unsigned size_class, const LifeLine& self) {
+std::uint32_t BlockTable::create_block(unsigned size_class) {
   if (const std::uint32_t block = header_->hollow[size_class].take(records_)) return refill(block, size_class);
   const std::size_t size = class_bytes(size_class);
   const std::uint64_t alignment = size_class >= kFirstPagedClass ? kHeapPageBytes : kBlockAlignment;
@@ -176,11 +178,11 @@ std::uint32_t BlockTable::create_block(unsigned size_class, const LifeLine& self
     if (size > header_->size_bytes - std::min(begin, header_->size_bytes) || number >= header_->max_blocks) {
       return reuse_larger(size_class);
     }
-    back(header_->data_backed, begin + size, header_->size_bytes, self);
+    back(header_->data_backed, begin + size, header_->size_bytes);
   } while (!header_->frontier.compare_exchange_weak(frontier, begin + size));
   do {
     if (number >= header_->max_blocks) return reuse_larger(size_class);
-    back(header_->records_backed, kRecordsBegin + (number + 1) * sizeof(BlockRecord), header_->data_begin, self);
+    back(header_->records_backed, kRecordsBegin + (number + 1) * sizeof(BlockRecord), header_->data_begin);
   } while (!header_->next_block.compare_exchange_weak(number, number + 1));
   BlockRecord& record = records_[number];
   record.offset.store(begin);
@@ -190,23 +192,15 @@ std::uint32_t BlockTable::create_block(unsigned size_class, const LifeLine& self
 
 // Takes memory for the file up to `end` and some more. Only one process and thread at a time: when posix_fallocate
 // fails, the kernel takes back pages of its range that nobody has touched yet, also those of another's earlier call.
-void BlockTable::back(std::atomic<std::uint64_t>& backed, std::uint64_t end, std::uint64_t limit,
-                      const LifeLine& self) {
+void BlockTable::back(std::atomic<std::uint64_t>& backed, std::uint64_t end, std::uint64_t limit) {
   if (backed.load() >= end) return;
   const std::lock_guard guard(growth_mutex_);
-  self.lock(LifeLine::Lock::growth);
-  try {
-    const std::uint64_t begin = backed.load();
-    if (begin < end) {
-      const std::uint64_t stop = std::max(end, std::min(limit, round_up(end, kGrowthBytes)));
-      take_memory(fd(), begin, stop - begin, "the shared heap");
-      backed.store(stop);
-    }
-  } catch (...) {
-    self.unlock(LifeLine::Lock::growth);
-    throw;
-  }
-  self.unlock(LifeLine::Lock::growth);
+  const HeapLock lock(fd(), HeapLock::Name::growth);
+  const std::uint64_t begin = backed.load();
+  if (begin >= end) return;
+  const std::uint64_t stop = std::max(end, std::min(limit, round_up(end, kGrowthBytes)));
+  take_memory(fd(), begin, stop - begin, "the shared heap");
+  backed.store(stop);
 }
 
 // When the file has no room for a new block.
@@ -233,8 +227,13 @@ void BlockTable::give_back(std::uint32_t block) noexcept {
 
 // Summed up each time, because a counter would be wrong for good after a kill.
 std::size_t BlockTable::retained_bytes() const noexcept {
+  static constexpr auto kBytes = [] {
+    std::array<std::size_t, kSizeClasses> bytes{};
+    for (unsigned c = 0; c < kSizeClasses; ++c) bytes[c] = class_bytes(c);
+    return bytes;
+  }();
   std::size_t total = 0;
-  for (unsigned c = kFirstPagedClass; c < kSizeClasses; ++c) total += header_->ready[c].count() * class_bytes(c);
+  for (unsigned c = kFirstPagedClass; c < kSizeClasses; ++c) total += header_->ready[c].count() * kBytes[c];
   return total;
 }
 

@@ -75,7 +75,7 @@ class BlockTable {
   /// Whether `extend` would take memory from the system.
   [[nodiscard]] bool must_take_memory(unsigned size_class) const noexcept;
   /// A block that has not been used before, or whose memory was given back. Throws: SystemError(ENOMEM).
-  [[nodiscard]] std::uint32_t extend(unsigned size_class, const LifeLine& self);
+  [[nodiscard]] std::uint32_t extend(unsigned size_class);
   /// Requires: nobody has a share in the block.
   void give_back(std::uint32_t block) noexcept;
 
@@ -86,6 +86,8 @@ class BlockTable {
   [[nodiscard]] std::uint32_t max_blocks() const noexcept;
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] bool contains(const void* address) const noexcept;
+  /// Tells this heap from others.
+  [[nodiscard]] std::uint64_t file_number() const noexcept { return file_number_; }
   /// Set by a process that takes the place, and cleared when a dead one's shares have been given back.
   [[nodiscard]] std::atomic<std::uint32_t>& is_used(int place) const noexcept;
   /// Held by a thread while the heap grows: a fork must wait for it.
@@ -94,14 +96,15 @@ class BlockTable {
   [[nodiscard]] SharedHeapUse use() const;
 
  private:
-  [[nodiscard]] std::uint32_t create_block(unsigned size_class, const LifeLine& self);
+  [[nodiscard]] std::uint32_t create_block(unsigned size_class);
   [[nodiscard]] std::uint32_t refill(std::uint32_t block, unsigned size_class);
   [[nodiscard]] std::uint32_t reuse_larger(unsigned size_class);
-  void back(std::atomic<std::uint64_t>& backed, std::uint64_t end, std::uint64_t limit, const LifeLine& self);
+  void back(std::atomic<std::uint64_t>& backed, std::uint64_t end, std::uint64_t limit);
   [[nodiscard]] std::size_t retained_bytes() const noexcept;
   void give_back_retained() noexcept;
 
   Fd fd_;
+  std::uint64_t file_number_ = 0;
   std::byte* base_ = nullptr;
   HeapHeader* header_ = nullptr;
   BlockRecord* records_ = nullptr;

@@ -24,16 +24,16 @@ int set_lock(int fd, int command, short type, int byte) noexcept {
   return result;
 }
 
-int byte_of(LifeLine::Lock which) noexcept {
-  return LifeLine::kPlaces + static_cast<int>(which);
+// dup(2) would share the description, and so the locks.
+Fd open_again(int heap_fd) {
+  const std::string path = fmt::format("/proc/self/fd/{}", heap_fd);
+  return Fd(syscall_ok(::open(path.c_str(), O_RDWR | O_CLOEXEC), "open of the shared heap at " + path));
 }
 
 }  // namespace
 
 LifeLine LifeLine::take(int heap_fd) {
-  // dup(2) would share the description, and so the locks.
-  const std::string path = fmt::format("/proc/self/fd/{}", heap_fd);
-  Fd fd(syscall_ok(::open(path.c_str(), O_RDWR | O_CLOEXEC), "open of the shared heap at " + path));
+  Fd fd = open_again(heap_fd);
   for (int place = 0; place < kPlaces; ++place) {
     if (set_lock(fd.get(), F_OFD_SETLK, F_WRLCK, place) == 0) return LifeLine(std::move(fd), place);
     if (errno != EAGAIN && errno != EACCES) throw SystemError("fcntl(F_OFD_SETLK) of the shared heap", errno);
@@ -50,12 +50,14 @@ void LifeLine::leave(int place) const noexcept {
   (void)set_lock(fd_.get(), F_OFD_SETLK, F_UNLCK, place);
 }
 
-void LifeLine::lock(Lock which) const {
-  syscall_ok(set_lock(fd_.get(), F_OFD_SETLKW, F_WRLCK, byte_of(which)), "fcntl(F_OFD_SETLKW) of the shared heap");
+HeapLock::HeapLock(int heap_fd, Name name)
+    : fd_(open_again(heap_fd)), byte_(LifeLine::kPlaces + static_cast<int>(name)) {
+  syscall_ok(set_lock(fd_.get(), F_OFD_SETLKW, F_WRLCK, byte_), "fcntl(F_OFD_SETLKW) of the shared heap");
 }
 
-void LifeLine::unlock(Lock which) const noexcept {
-  (void)set_lock(fd_.get(), F_OFD_SETLK, F_UNLCK, byte_of(which));
+// Closing alone would leave the lock to a child that has been forked meanwhile.
+HeapLock::~HeapLock() {
+  (void)set_lock(fd_.get(), F_OFD_SETLK, F_UNLCK, byte_);
 }
 
 }  // namespace hogpen

@@ -27,16 +27,29 @@ class LifeLine {
   [[nodiscard]] bool take_from_the_dead(int place) const noexcept;
   void leave(int place) const noexcept;
 
-  /// Locks of the whole heap, that the death of a holder unlocks; threads of one process do not exclude each other.
-  enum class Lock { growth, board };
-  void lock(Lock which) const;
-  void unlock(Lock which) const noexcept;
-
  private:
   LifeLine(Fd fd, int place) noexcept : fd_(static_cast<Fd&&>(fd)), place_(place) {}
 
   Fd fd_;
   int place_ = -1;
+};
+
+/// Excludes all other processes and threads of the heap's family from what bears the same name, as long as it lives.
+/// The death of its process ends it, too.
+///
+/// Sharing: one thread. Owns: a descriptor.
+class HeapLock {
+ public:
+  enum class Name { growth, board };
+  /// Waits until nobody has it. Throws: SystemError.
+  HeapLock(int heap_fd, Name name);
+  HeapLock(const HeapLock&) = delete;
+  HeapLock& operator=(const HeapLock&) = delete;
+  ~HeapLock();
+
+ private:
+  Fd fd_;
+  int byte_;
 };
 
 }  // namespace hogpen

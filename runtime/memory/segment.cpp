@@ -12,17 +12,6 @@
 #include "runtime/memory/backing.h"
 
 namespace hogpen {
-namespace {
-
-std::byte* map_shared(int fd, std::size_t size_bytes, Segment::Access access) {
-  const int protection = access == Segment::Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* address = ::mmap(nullptr, size_bytes, protection, MAP_SHARED, fd, 0);
-  if (address == MAP_FAILED) throw SystemError(fmt::format("mmap of {} bytes of shared memory", size_bytes), errno);
-  return static_cast<std::byte*>(address);
-}
-
-}  // namespace
-
 Segment Segment::create(std::string_view label, std::size_t size_bytes) {
   require(size_bytes > 0, "shared memory for {} must be larger than 0 bytes", label);
   check_file_size_limit(fmt::format("shared memory for {}", label), size_bytes);
@@ -30,8 +19,7 @@ Segment Segment::create(std::string_view label, std::size_t size_bytes) {
   Fd fd(syscall_ok(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
   take_memory(fd.get(), 0, size_bytes, label);
   syscall_ok(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), "fcntl(F_ADD_SEALS)");
-  std::byte* data = map_shared(fd.get(), size_bytes, Access::read_write);
-  return Segment(std::move(fd), data, size_bytes);
+  return Segment(Mapping::of(std::move(fd), size_bytes, Access::read_write));
 }
 
 Segment Segment::attach(Fd fd, Access access) {
@@ -41,25 +29,7 @@ Segment Segment::attach(Fd fd, Access access) {
   const int seals = ::fcntl(fd.get(), F_GET_SEALS);
   require(seals >= 0 && (seals & F_SEAL_SHRINK) != 0,
           "a shared segment must be a memfd that is sealed against shrinking");
-  const auto size = static_cast<std::size_t>(status.st_size);
-  std::byte* data = map_shared(fd.get(), size, access);
-  return Segment(std::move(fd), data, size);
-}
-
-Segment::Segment(Fd fd, std::byte* data, std::size_t size) noexcept : fd_(std::move(fd)), data_(data), size_(size) {}
-
-Segment::Segment(Segment&& other) noexcept
-    : fd_(std::move(other.fd_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-Segment& Segment::operator=(Segment&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
-Segment::~Segment() {
-  if (data_) ::munmap(data_, size_);
+  return Segment(Mapping::of(std::move(fd), static_cast<std::size_t>(status.st_size), access));
 }
 
 }  // namespace hogpen

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "runtime/core/fd.h"
+#include "runtime/memory/mapping.h"
 
 namespace hogpen {
 
@@ -14,11 +17,12 @@ namespace hogpen {
 /// process can shrink it under another (SIGBUS). Forked children inherit the mapping; any other process is given the
 /// descriptor (SCM_RIGHTS, or /proc/PID/fd) and attaches.
 ///
-/// Sharing: the bytes are shared between all processes and threads; the object itself is not thread-safe.
-/// Owns: one descriptor and one mapping. Views of the bytes must not outlive it.
+/// Sharing: the bytes are shared between all processes and threads; the object is a handle, and a copy is another one
+/// to the same mapping. Owns: with its copies, one descriptor and one mapping. Views of the bytes must not outlive them
+/// all.
 class Segment {
  public:
-  enum class Access { read_write, read_only };
+  using Access = Mapping::Access;
 
   /// Makes a zero-filled Segment with all its memory taken now. `label` is for people: it shows in /proc/PID/maps.
   ///
@@ -26,26 +30,21 @@ class Segment {
   /// and SystemError(EFBIG) when RLIMIT_FSIZE is less.
   [[nodiscard]] static Segment create(std::string_view label, std::size_t size_bytes);
 
-  /// Maps the Segment behind a descriptor.
+  /// Maps the Segment behind a descriptor, unless this process has it mapped with that access already.
   ///
   /// Throws: UsageError when it is empty or not sealed against shrinking; SystemError when it cannot be mapped.
   [[nodiscard]] static Segment attach(Fd fd, Access access = Access::read_write);
 
-  Segment(Segment&& other) noexcept;
-  Segment& operator=(Segment&& other) noexcept;
-  ~Segment();
-
-  [[nodiscard]] std::byte* data() const noexcept { return data_; }
-  [[nodiscard]] std::size_t size_bytes() const noexcept { return size_; }
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] std::byte* data() const noexcept { return mapping_ ? mapping_->data() : nullptr; }
+  [[nodiscard]] std::size_t size_bytes() const noexcept { return mapping_ ? mapping_->size_bytes() : 0; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_bytes()}; }
+  [[nodiscard]] const std::shared_ptr<const Mapping>& mapping() const noexcept { return mapping_; }
+  [[nodiscard]] int fd() const noexcept { return mapping_ ? mapping_->fd() : -1; }
 
  private:
-  Segment(Fd fd, std::byte* data, std::size_t size) noexcept;
+  explicit Segment(std::shared_ptr<const Mapping> mapping) noexcept : mapping_(std::move(mapping)) {}
 
-  Fd fd_;
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
+  std::shared_ptr<const Mapping> mapping_;
 };
 
 }  // namespace hogpen

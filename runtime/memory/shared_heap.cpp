@@ -9,6 +9,7 @@
 #include "runtime/core/error.h"
 #include "runtime/memory/block_shares.h"
 #include "runtime/memory/block_table.h"
+#include "runtime/memory/segment_board.h"
 
 namespace hogpen {
 namespace {
@@ -38,7 +39,10 @@ BlockShares& heap() {
   if (BlockShares* known = heap_if_open()) [[likely]]
     return *known;
   const std::lock_guard lock(opened().mutex);
-  if (!heap_if_open()) open_with(BlockTable::create());
+  if (!heap_if_open()) {
+    open_segment_board();
+    open_with(BlockTable::create());
+  }
   return *heap_if_open();
 }
 
@@ -95,6 +99,11 @@ void join_shared_heap(Fd fd) {
   const std::lock_guard lock(opened().mutex);
   require(!heap_if_open(), "a process must join a shared heap before it has one of its own");
   open_with(std::move(fd));
+}
+
+std::uint64_t shared_heap_number() noexcept {
+  BlockShares* all = heap_if_open();
+  return all ? all->table().file_number() : 0;
 }
 
 BlockId block_at(const void* address) noexcept {

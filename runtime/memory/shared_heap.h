@@ -76,6 +76,8 @@ void release_shares_of_the_dead() noexcept;
 [[nodiscard]] int shared_heap_fd();
 void join_shared_heap(Fd fd);
 
+/// A number that tells this process's heap from those of other families; 0 when it has none.
+[[nodiscard]] std::uint64_t shared_heap_number() noexcept;
 /// The block in which an address of this process lies, or `none`. Takes time in proportion to the number of blocks.
 [[nodiscard]] BlockId block_at(const void* address) noexcept;
 /// Whether an address of this process lies in the heap.

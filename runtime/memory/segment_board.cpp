@@ -1,0 +1,117 @@
+#include "runtime/memory/segment_board.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "runtime/core/error.h"
+#include "runtime/core/fd_passing.h"
+#include "runtime/memory/life_line.h"
+#include "runtime/memory/shared_heap.h"
+
+namespace hogpen {
+namespace {
+
+struct Board {
+  Fd writing;
+  Fd reading;
+};
+
+// Never destroyed: threads may still use it while the process ends.
+Board& board() {
+  static Board& instance = *new Board;
+  return instance;
+}
+
+struct Note {
+  FileId file;
+  std::array<char, CMSG_SPACE(sizeof(int))> control alignas(cmsghdr) = {};
+  iovec data{};
+  msghdr header{};
+
+  Note() {
+    data = {.iov_base = &file, .iov_len = sizeof(file)};
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  Note(const Note&) = delete;
+  Note& operator=(const Note&) = delete;
+};
+
+// The next note from the socket's offset on, which moves on; empty when there is none.
+Fd peek(FileId& file) {
+  Note note;
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(board().reading.get(), &note.header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Fd();
+  syscall_ok(got, "recvmsg of the board of segments");
+  const cmsghdr* part = CMSG_FIRSTHDR(&note.header);
+  if (!part || part->cmsg_type != SCM_RIGHTS || (note.header.msg_flags & MSG_CTRUNC) != 0) {
+    throw SystemError("receiving a descriptor from the board of segments", EMFILE, "raise `ulimit -n`");
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+  file = note.file;
+  return Fd(fd);
+}
+
+// Requires: the lock of the board, because the offset belongs to the socket and not to its reader.
+Fd find_under_lock(FileId file) {
+  const int begin = 0;
+  syscall_ok(::setsockopt(board().reading.get(), SOL_SOCKET, SO_PEEK_OFF, &begin, sizeof(begin)),
+             "setsockopt(SO_PEEK_OFF) of the board of segments");
+  FileId seen;
+  for (;;) {
+    Fd fd = peek(seen);
+    if (!fd || seen == file) return fd;
+  }
+}
+
+}  // namespace
+
+void open_segment_board() {
+  auto [writing, reading] = socket_pair();
+  // Room for about 600 notes, where the system allows it; more would take long to look through.
+  const int bytes = 1 << 18;
+  (void)::setsockopt(writing.get(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+  board() = {std::move(writing), std::move(reading)};
+}
+
+void post_segment(const Mapping& mapping) {
+  const int heap = shared_heap_fd();
+  if (!board().writing) throw Error("a program that has joined a shared heap cannot send Segments, only blocks of it");
+  const HeapLock lock(heap, HeapLock::Name::board);
+  if (find_under_lock(mapping.file())) return;
+  Note note;
+  note.file = mapping.file();
+  cmsghdr* part = CMSG_FIRSTHDR(&note.header);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = mapping.fd();
+  std::memcpy(CMSG_DATA(part), &fd, sizeof(fd));
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(board().writing.get(), &note.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ETOOMANYREFS)) {
+    throw Error("too many different Segments have been sent to other processes",
+                "put more tensors into one Arena, or send tensors that lie in none");
+  }
+  syscall_ok(sent, "sendmsg to the board of segments");
+}
+
+Fd find_segment(FileId file) {
+  const int heap = shared_heap_fd();
+  if (!board().reading) return Fd();
+  const HeapLock lock(heap, HeapLock::Name::board);
+  return find_under_lock(file);
+}
+
+}  // namespace hogpen

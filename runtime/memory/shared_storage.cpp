@@ -1,0 +1,166 @@
+#include "runtime/memory/shared_storage.h"
+
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include "runtime/core/error.h"
+#include "runtime/memory/mapping.h"
+#include "runtime/memory/segment.h"
+#include "runtime/memory/segment_board.h"
+
+namespace hogpen {
+namespace {
+
+// What keeps the memory of a storage that was made here.
+struct Keeper {
+  StoragePlace place;
+  SharedBlock block;
+  std::shared_ptr<const Mapping> mapping;
+};
+
+struct HashOfPlace {
+  std::size_t operator()(const StoragePlace& place) const noexcept {
+    std::uint64_t hash = place.file ^ place.block << 20 ^ place.begin << 1 ^ place.size_bytes << 41;
+    hash *= 0x9e37'79b9'7f4a'7c15u;
+    return hash ^ hash >> 32;
+  }
+};
+
+using WeakStorage = c10::weak_intrusive_ptr<c10::StorageImpl>;
+
+// The storages that were made here and are still in use. Never destroyed: a tensor may end after main.
+struct Known {
+  std::mutex mutex;
+  std::unordered_map<StoragePlace, WeakStorage, HashOfPlace> storages;
+
+  [[nodiscard]] c10::Storage find(const StoragePlace& place) {
+    const auto found = storages.find(place);
+    return found == storages.end() ? c10::Storage() : c10::Storage(found->second.lock());
+  }
+};
+
+Known& known() {
+  static Known& instance = *new Known;
+  return instance;
+}
+
+// The end of a storage. Another may have been made for its place since its last user let it go.
+void drop(void* context) {
+  const std::unique_ptr<Keeper> keeper(static_cast<Keeper*>(context));
+  const std::lock_guard lock(known().mutex);
+  const auto found = known().storages.find(keeper->place);
+  if (found != known().storages.end() && found->second.expired()) known().storages.erase(found);
+}
+
+at::DataPtr pointer_to(std::byte* data, Keeper keeper) {
+  return {data, new Keeper(std::move(keeper)), &drop, c10::DeviceType::CPU};
+}
+
+const Keeper* keeper_of(const c10::Storage& storage) {
+  const at::DataPtr& data = storage.data_ptr();
+  return data.get_deleter() == &drop ? static_cast<const Keeper*>(data.get_context()) : nullptr;
+}
+
+StoragePlace place_in_heap(BlockId id, std::uint64_t begin, std::uint64_t size_bytes) {
+  return {.kind = StoragePlace::Kind::heap,
+          .file = shared_heap_number(),
+          .block = static_cast<std::uint64_t>(id),
+          .begin = begin,
+          .size_bytes = size_bytes};
+}
+
+void require_inside(const StoragePlace& place, std::size_t size_bytes) {
+  if (place.begin <= size_bytes && place.size_bytes <= size_bytes - place.begin) return;
+  throw Error("a tensor of a message must lie in the memory that it names");
+}
+
+std::pair<std::byte*, Keeper> open_block(const StoragePlace& place) {
+  if (place.file != shared_heap_number()) {
+    throw Error("a tensor of a message lies in the shared heap of another family of processes",
+                "call open_shared_heap() before the processes are forked");
+  }
+  SharedBlock block = SharedBlock::open(static_cast<BlockId>(place.block));
+  require_inside(place, block.size_bytes());
+  std::byte* data = block.data() + place.begin;
+  return {data, {.place = place, .block = std::move(block), .mapping = nullptr}};
+}
+
+std::pair<std::byte*, Keeper> open_segment(const StoragePlace& place) {
+  const FileId file = {.device = place.device, .inode = place.file};
+  std::shared_ptr<const Mapping> mapping = Mapping::of(file);
+  if (!mapping) {
+    Fd fd = find_segment(file);
+    if (!fd) throw Error("a tensor of a message lies in a Segment that this process neither inherited nor finds");
+    mapping = Segment::attach(std::move(fd)).mapping();
+    mapping->set_posted();
+  }
+  require_inside(place, mapping->size_bytes());
+  std::byte* data = mapping->data() + place.begin;
+  return {data, {.place = place, .block = {}, .mapping = std::move(mapping)}};
+}
+
+c10::Storage make_storage(std::size_t size_bytes, at::DataPtr data) {
+  return {c10::Storage::use_byte_size_t(), size_bytes, std::move(data)};
+}
+
+}  // namespace
+
+bool is_in_shared_memory(const c10::Storage& storage) noexcept {
+  if (keeper_of(storage)) return true;
+  return storage.nbytes() == 0 || is_in_shared_heap(storage.data()) || Mapping::at(storage.data());
+}
+
+StoragePlace place_of(const c10::Storage& storage) {
+  if (const Keeper* keeper = keeper_of(storage)) return keeper->place;
+  if (storage.nbytes() == 0) return {};
+  const auto* data = static_cast<const std::byte*>(storage.data());
+  if (const BlockId id = block_at(data); id != BlockId::none) {
+    return place_in_heap(id, static_cast<std::uint64_t>(data - SharedBlock::open(id).data()), storage.nbytes());
+  }
+  const auto mapping = Mapping::at(data);
+  if (!mapping) return {};
+  if (!mapping->is_posted()) {
+    post_segment(*mapping);
+    mapping->set_posted();
+  }
+  return {.kind = StoragePlace::Kind::segment,
+          .device = mapping->file().device,
+          .file = mapping->file().inode,
+          .begin = static_cast<std::uint64_t>(data - mapping->data()),
+          .size_bytes = storage.nbytes()};
+}
+
+void move_to_shared_heap(const c10::Storage& storage) {
+  const std::size_t size = storage.nbytes();
+  SharedBlock block = SharedBlock::allocate(size);
+  std::memcpy(block.data(), storage.data(), size);
+  std::byte* data = block.data();
+  const StoragePlace place = place_in_heap(block.id(), 0, size);
+  c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
+  (void)impl->set_data_ptr(pointer_to(data, {.place = place, .block = std::move(block), .mapping = nullptr}));
+  impl->set_resizable(false);
+  const std::lock_guard lock(known().mutex);
+  known().storages.insert_or_assign(place, storage.getWeakStorageImpl());
+}
+
+c10::Storage storage_at(const StoragePlace& place) {
+  if (place.kind == StoragePlace::Kind::nowhere) {
+    return make_storage(0, at::DataPtr(nullptr, c10::DeviceType::CPU));
+  }
+  {
+    const std::lock_guard lock(known().mutex);
+    if (c10::Storage storage = known().find(place)) return storage;
+  }
+  // Without the lock, which the end of a storage takes.
+  auto [data, keeper] = place.kind == StoragePlace::Kind::heap ? open_block(place) : open_segment(place);
+  c10::Storage made = make_storage(place.size_bytes, pointer_to(data, std::move(keeper)));
+  const std::lock_guard lock(known().mutex);
+  if (c10::Storage storage = known().find(place)) return storage;
+  known().storages.insert_or_assign(place, made.getWeakStorageImpl());
+  return made;
+}
+
+}  // namespace hogpen

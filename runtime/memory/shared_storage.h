@@ -1,0 +1,37 @@
+#pragma once
+
+#include <c10/core/Storage.h>
+
+#include <cstdint>
+
+#include "runtime/memory/shared_heap.h"
+
+namespace hogpen {
+
+/// Where a storage lies in shared memory, in numbers that mean the same to every process of the family. A plain value,
+/// without padding.
+struct StoragePlace {
+  enum class Kind : std::uint64_t { nowhere, heap, segment };
+
+  Kind kind = Kind::nowhere;
+  std::uint64_t device = 0;  ///< of a segment's file
+  std::uint64_t file = 0;    ///< its inode, or the heap's number
+  std::uint64_t block = 0;   ///< of the heap
+  std::uint64_t begin = 0;   ///< in the block or segment
+  std::uint64_t size_bytes = 0;
+  friend bool operator==(const StoragePlace&, const StoragePlace&) = default;
+};
+
+/// `nowhere` when the storage is not in shared memory, or is empty.
+[[nodiscard]] StoragePlace place_of(const c10::Storage& storage);
+[[nodiscard]] bool is_in_shared_memory(const c10::Storage& storage) noexcept;
+
+/// Moves a storage into a block of the shared heap, in place. Throws: SystemError(ENOMEM).
+void move_to_shared_heap(const c10::Storage& storage);
+
+/// The storage at that place: one and the same as long as it is in use in this process.
+///
+/// Throws: Error when the place is not one of this process's family.
+[[nodiscard]] c10::Storage storage_at(const StoragePlace& place);
+
+}  // namespace hogpen
