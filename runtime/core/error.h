@@ -44,6 +44,12 @@ class TimeoutError : public Error {
   using Error::Error;
 };
 
+/// A message was put into a channel that was closed, or whose reader is gone.
+class ClosedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A file's or a text's content is not what its format says. `where` is a line, a byte or a column ("byte 8").
 class FormatError : public Error {
  public:
