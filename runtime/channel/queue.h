@@ -13,8 +13,9 @@ namespace hogpen {
 
 namespace detail {
 
-template <class T>
-bool put_value(RecordQueue& queue, const T& value, Deadline deadline) {
+// Of a RecordQueue or a PipeEnd.
+template <class T, class Records>
+bool put_value(Records& queue, const T& value, Deadline deadline) {
   if constexpr (PlainMessage<T>) {
     return queue.put(std::as_bytes(std::span(&value, 1)), {}, deadline);
   } else {
@@ -24,8 +25,8 @@ bool put_value(RecordQueue& queue, const T& value, Deadline deadline) {
   }
 }
 
-template <class T>
-std::optional<T> get_value(RecordQueue& queue, Deadline deadline) {
+template <class T, class Records>
+std::optional<T> get_value(Records& queue, Deadline deadline) {
   std::optional<T> value;
   queue.get(
       [&](std::span<const std::byte> payload) {

@@ -1,6 +1,7 @@
 #include "runtime/channel/record_queue.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <exception>
@@ -8,24 +9,27 @@
 #include <optional>
 #include <vector>
 
+#include "runtime/channel/queue_cursor.h"
 #include "runtime/core/error.h"
+#include "runtime/memory/shared_heap.h"
 #include "runtime/sync/mutex.h"
 
 namespace hogpen {
 namespace {
 
+using Cursor = detail::QueueCursor;
+
 constexpr std::size_t kUnit = 8;
 constexpr std::size_t kLeastRing = 256;
 constexpr std::size_t kLargestRing = std::size_t{1} << 33;
 constexpr std::size_t kLine = 64;
-constexpr std::uint32_t kCounts = (std::uint32_t{1} << 31) - 1;
 // How much longer than its deadline a call may wait for a lock that a peer holds for an instant: without it, an attempt
 // that is not to wait at all would fail when another is just busy.
 constexpr std::chrono::milliseconds kGrace{10};
 
 std::size_t ring_bytes(const QueueOptions& options) {
   require(options.bytes <= kLargestRing, "a queue's ring must not be larger than {} bytes", kLargestRing);
-  require(options.capacity < kCounts, "a queue's capacity must be less than {} messages", kCounts);
+  require(options.capacity < Cursor::kCounts, "a queue's capacity must be less than {} messages", Cursor::kCounts);
   return std::bit_ceil(std::max(options.bytes, kLeastRing));
 }
 
@@ -37,30 +41,9 @@ std::optional<Mutex::Guard> lock_soon(Mutex& mutex, Deadline deadline) {
 
 }  // namespace
 
-// How many messages went by and where in the ring the next one is, in one word: so that it changes in one store.
-class RecordQueue::Cursor {
- public:
-  static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
-
-  explicit Cursor(std::uint64_t word) : word_(word) {}
-  [[nodiscard]] std::uint64_t word() const { return word_; }
-  [[nodiscard]] bool closed() const { return (word_ & kClosed) != 0; }
-  [[nodiscard]] std::uint32_t count() const { return static_cast<std::uint32_t>(word_ >> 32) & kCounts; }
-  [[nodiscard]] std::uint32_t position() const { return static_cast<std::uint32_t>(word_); }  // in units, modulo 2^32
-  [[nodiscard]] std::uint32_t messages_since(Cursor head) const { return (count() - head.count()) & kCounts; }
-  [[nodiscard]] std::uint32_t units_since(Cursor head) const { return position() - head.position(); }
-  // One message more, and all up to that position gone by.
-  [[nodiscard]] Cursor next(std::uint32_t position) const {
-    return Cursor(std::uint64_t{(count() + 1) & kCounts} << 32 | position);
-  }
-
- private:
-  std::uint64_t word_;
-};
-
 // Invariants: 1. The messages are what lies between head and tail; all else in the ring is garbage. 2. Only who holds
 // put_mutex moves the tail; only who holds get_mutex moves the head. 3. Whoever waits holds no lock.
-struct RecordQueue::Shared {
+struct RecordQueue::Header {
   alignas(kLine) Mutex put_mutex;
   std::atomic<std::uint64_t> tail{0};       // its highest bit: closed
   std::atomic<std::uint64_t> head_seen{0};  // by the last producer that looked: no message more than that is gone
@@ -75,29 +58,50 @@ struct RecordQueue::Shared {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 };
 
-// What stands in the ring before a message: the size of its payload, and how many blocks it refers to.
+// What stands in the ring before a message: the size of its payload, how many blocks it refers to, and whether all that
+// lies in a block of its own, whose id alone is in the ring then.
 struct RecordQueue::Record {
   static constexpr unsigned kSizeBits = 40;
+  static constexpr std::uint64_t kMostBytes = (std::uint64_t{1} << kSizeBits) - 1;
+  static constexpr std::uint64_t kMostBlocks = (std::uint64_t{1} << 22) - 1;
+  static constexpr std::uint64_t kApart = std::uint64_t{1} << 63;
   static constexpr std::uint64_t kWrap = ~std::uint64_t{0};  // not a message: go on at the begin of the ring
   std::uint64_t word;
 
-  [[nodiscard]] std::size_t size() const { return word & ((std::uint64_t{1} << kSizeBits) - 1); }
-  [[nodiscard]] std::size_t blocks() const { return word >> kSizeBits; }
+  [[nodiscard]] bool apart() const { return (word & kApart) != 0; }
+  [[nodiscard]] std::size_t size() const { return word & kMostBytes; }
+  [[nodiscard]] std::size_t blocks_bytes() const { return ((word & ~kApart) >> kSizeBits) * sizeof(BlockId); }
+  [[nodiscard]] std::uint32_t units() const {
+    const std::size_t body = apart() ? sizeof(BlockId) : blocks_bytes() + size();
+    return static_cast<std::uint32_t>((sizeof(Record) + body + kUnit - 1) / kUnit);
+  }
+};
+
+// A message as it is to stand in the ring.
+struct RecordQueue::Message {
+  Record record;
+  std::array<std::span<const std::byte>, 2> body;
+  std::span<const BlockId> blocks;
+  BlockId apart = BlockId::none;
+
+  // The shares of the message. Who puts it holds its own until the message is there, so a death in between leaks a
+  // share, and never frees a block that somebody may reach.
+  void for_each_block(void (*act)(BlockId) noexcept) const {
+    for (const BlockId block : blocks) act(block);
+    if (apart != BlockId::none) act(apart);
+  }
 };
 
 RecordQueue::RecordQueue(QueueOptions options)
-    : segment_(Segment::create("queue", sizeof(Shared) + ring_bytes(options))), options_(options) {
-  static_assert(sizeof(Record) == kUnit);
-  mask_ = static_cast<std::uint32_t>((segment_.size_bytes() - sizeof(Shared)) / kUnit - 1);
-  new (segment_.data()) Shared;
-}
-
-std::byte* RecordQueue::ring() const noexcept {
-  return segment_.data() + sizeof(Shared);
+    : segment_(Segment::create("queue", sizeof(Header) + ring_bytes(options))), options_(options) {
+  static_assert(sizeof(Record) == kUnit && sizeof(BlockId) == kUnit);
+  open_shared_heap();
+  mask_ = static_cast<std::uint32_t>((segment_.size_bytes() - sizeof(Header)) / kUnit - 1);
+  new (segment_.data()) Header;
 }
 
 RecordQueue::Record& RecordQueue::record_at(std::uint32_t position) const noexcept {
-  return *reinterpret_cast<Record*>(ring() + kUnit * (position & mask_));
+  return *reinterpret_cast<Record*>(segment_.data() + sizeof(Header) + kUnit * (position & mask_));
 }
 
 // The position where that many units fit in one piece: here, or at the begin of the ring.
@@ -114,21 +118,32 @@ bool RecordQueue::has_room(std::uint64_t tail, std::uint64_t head, std::uint32_t
 }
 
 bool RecordQueue::put(std::span<const std::byte> payload, std::span<const BlockId> blocks, Deadline deadline) {
-  const std::size_t bytes = sizeof(Record) + blocks.size_bytes() + payload.size();
-  require(bytes <= (std::size_t{mask_} + 1) * kUnit / 4, "a message of {} bytes is larger than a quarter of its queue",
-          bytes);
-  const auto units = static_cast<std::uint32_t>((bytes + kUnit - 1) / kUnit);
-  Shared& s = shared();
+  require(payload.size() <= Record::kMostBytes && blocks.size() <= Record::kMostBlocks,
+          "a message must not be larger than {} bytes, nor refer to more than {} blocks", Record::kMostBytes,
+          Record::kMostBlocks);
+  const std::uint64_t word = payload.size() | std::uint64_t{blocks.size()} << Record::kSizeBits;
+  const std::span<const std::byte> ids = std::as_bytes(blocks);
+  if (sizeof(Record) + ids.size() + payload.size() <= (std::size_t{mask_} + 1) * kUnit / 4) {
+    return put(Message{{word}, {ids, payload}, blocks}, deadline);
+  }
+  const SharedBlock apart = SharedBlock::allocate(ids.size() + payload.size());
+  std::ranges::copy(payload, std::ranges::copy(ids, apart.data()).out);
+  const BlockId id = apart.id();
+  return put(Message{{word | Record::kApart}, {std::as_bytes(std::span(&id, 1)), {}}, blocks, id}, deadline);
+}
+
+bool RecordQueue::put(const Message& message, Deadline deadline) {
+  Header& s = header();
   for (;;) {
     {
       const auto guard = lock_soon(s.put_mutex, deadline);
       if (!guard) return false;
-      if (try_put(payload, blocks, units)) break;
+      if (try_put(message)) break;
     }
     const auto ready = [&] {
       const std::uint64_t head = s.head.load(std::memory_order_acquire);
       const std::uint64_t tail = s.tail.load(std::memory_order_acquire);
-      return Cursor(tail).closed() || has_room(tail, head, units);
+      return Cursor(tail).closed() || has_room(tail, head, message.record.units());
     };
     if (!s.not_full.wait(ready, deadline, options_.spin)) return false;
   }
@@ -137,8 +152,9 @@ bool RecordQueue::put(std::span<const std::byte> payload, std::span<const BlockI
 }
 
 // Under put_mutex. False: no room.
-bool RecordQueue::try_put(std::span<const std::byte> payload, std::span<const BlockId> blocks, std::uint32_t units) {
-  Shared& s = shared();
+bool RecordQueue::try_put(const Message& message) {
+  const std::uint32_t units = message.record.units();
+  Header& s = header();
   // Relaxed: the lock orders the tail and what was seen of the head among producers.
   std::uint64_t tail = s.tail.load(std::memory_order_relaxed);
   if (Cursor(tail).closed()) throw ClosedError("nothing can be put into a closed queue");
@@ -151,20 +167,24 @@ bool RecordQueue::try_put(std::span<const std::byte> payload, std::span<const Bl
   const std::uint32_t place = place_for(begin, units);
   if (place != begin) record_at(begin).word = Record::kWrap;
   Record& record = record_at(place);
-  record.word = payload.size() | std::uint64_t{blocks.size()} << Record::kSizeBits;
+  record = message.record;
   auto* to = reinterpret_cast<std::byte*>(&record + 1);
-  if (!blocks.empty()) std::memcpy(to, blocks.data(), blocks.size_bytes());
-  if (!payload.empty()) std::memcpy(to + blocks.size_bytes(), payload.data(), payload.size());
+  for (const auto part : message.body) {
+    if (!part.empty()) std::memcpy(to, part.data(), part.size());
+    to += part.size();
+  }
+  message.for_each_block(retain);
   // From this store on the message is there. It fails only when another closes the queue.
   if (s.tail.compare_exchange_strong(tail, Cursor(tail).next(place + units).word(), std::memory_order_release,
                                      std::memory_order_relaxed)) {
     return true;
   }
+  message.for_each_block(release);
   throw ClosedError("nothing can be put into a closed queue");
 }
 
 bool RecordQueue::get(RecordSink sink, Deadline deadline) {
-  Shared& s = shared();
+  Header& s = header();
   for (;;) {
     {
       const auto guard = lock_soon(s.get_mutex, deadline);
@@ -192,24 +212,33 @@ bool RecordQueue::get(RecordSink sink, Deadline deadline) {
 void RecordQueue::take(RecordSink sink, std::uint64_t head) {
   std::uint32_t place = Cursor(head).position();
   if (record_at(place).word == Record::kWrap) place = place_for(place, mask_ + 1);
-  const Record& record = record_at(place);
-  const auto* blocks = reinterpret_cast<const std::byte*>(&record + 1);
-  const std::size_t blocks_bytes = record.blocks() * sizeof(BlockId);
-  const auto units = static_cast<std::uint32_t>((sizeof(Record) + blocks_bytes + record.size() + kUnit - 1) / kUnit);
+  const Record record = record_at(place);
+  const std::byte* body = reinterpret_cast<const std::byte*>(&record_at(place) + 1);
+  SharedBlock apart;  // a share of this process, while it reads
+  if (record.apart()) {
+    BlockId id;
+    std::memcpy(&id, body, sizeof(id));
+    apart = SharedBlock::open(id);
+    body = apart.data();
+  }
+  // Another message may stand there once this one is taken.
+  std::vector<BlockId> blocks(record.blocks_bytes() / sizeof(BlockId));
+  if (!blocks.empty()) std::memcpy(blocks.data(), body, record.blocks_bytes());
   std::exception_ptr failure;
   try {
-    sink({blocks + blocks_bytes, record.size()});
+    sink({body + record.blocks_bytes(), record.size()});
   } catch (...) {
     failure = std::current_exception();
   }
-  // Until this store the message is still there.
-  shared().head.store(Cursor(head).next(place + units).word(), std::memory_order_release);
+  // Until this store the message is still there, and with it its shares.
+  header().head.store(Cursor(head).next(place + record.units()).word(), std::memory_order_release);
+  Message{record, {}, blocks, apart.id()}.for_each_block(release);
   if (failure) std::rethrow_exception(failure);
 }
 
 // Waits until there is a message or the queue is closed.
 bool RecordQueue::wait_for_change(Deadline deadline) {
-  Shared& s = shared();
+  Header& s = header();
   const auto ready = [&] {
     const Cursor head(s.head.load(std::memory_order_acquire));
     const Cursor tail(s.tail.load(std::memory_order_acquire));
@@ -223,46 +252,46 @@ bool RecordQueue::wait_for_message(Deadline deadline) {
 }
 
 void RecordQueue::close() noexcept {
-  Shared& s = shared();
+  Header& s = header();
   s.tail.fetch_or(Cursor::kClosed);
   s.not_empty.notify();
   s.not_full.notify();
 }
 
 bool RecordQueue::closed() const noexcept {
-  return Cursor(shared().tail.load(std::memory_order_acquire)).closed();
+  return Cursor(header().tail.load(std::memory_order_acquire)).closed();
 }
 
 std::size_t RecordQueue::size() const noexcept {
   // The head first: the tail is never behind it, and grows meanwhile at most.
-  const Cursor head(shared().head.load(std::memory_order_acquire));
-  return Cursor(shared().tail.load(std::memory_order_acquire)).messages_since(head);
+  const Cursor head(header().head.load(std::memory_order_acquire));
+  return Cursor(header().tail.load(std::memory_order_acquire)).messages_since(head);
 }
 
 bool RecordQueue::full() const noexcept {
-  const std::uint64_t head = shared().head.load(std::memory_order_acquire);
-  return !has_room(shared().tail.load(std::memory_order_acquire), head, 1);
+  const std::uint64_t head = header().head.load(std::memory_order_acquire);
+  return !has_room(header().tail.load(std::memory_order_acquire), head, 1);
 }
 
 std::uint32_t RecordQueue::times_put() const noexcept {
-  return Cursor(shared().tail.load(std::memory_order_acquire)).count();
+  return Cursor(header().tail.load(std::memory_order_acquire)).count();
 }
 
 std::uint32_t RecordQueue::times_taken() const noexcept {
-  return Cursor(shared().head.load(std::memory_order_acquire)).count();
+  return Cursor(header().head.load(std::memory_order_acquire)).count();
 }
 
 void RecordQueue::task_done() {
-  Shared& s = shared();
+  Header& s = header();
   std::uint32_t done = s.done.load();
   do {
     require(done != times_taken(), "task_done must not be called more often than messages were taken");
-  } while (!s.done.compare_exchange_weak(done, (done + 1) & kCounts));
+  } while (!s.done.compare_exchange_weak(done, (done + 1) & Cursor::kCounts));
   s.all_done.notify();
 }
 
 bool RecordQueue::wait_until_done(Deadline deadline) {
-  Shared& s = shared();
+  Header& s = header();
   return s.all_done.wait([&] { return s.done.load() == times_put(); }, deadline, options_.spin);
 }
 

@@ -85,16 +85,16 @@ class RecordQueue {
   bool wait_until_done(Deadline deadline);
 
  private:
-  struct Shared;
+  struct Header;
   struct Record;
-  class Cursor;
+  struct Message;
 
-  [[nodiscard]] Shared& shared() const noexcept { return *reinterpret_cast<Shared*>(segment_.data()); }
-  [[nodiscard]] std::byte* ring() const noexcept;
+  [[nodiscard]] Header& header() const noexcept { return *reinterpret_cast<Header*>(segment_.data()); }
   [[nodiscard]] Record& record_at(std::uint32_t position) const noexcept;
   [[nodiscard]] std::uint32_t place_for(std::uint32_t position, std::uint32_t units) const noexcept;
   [[nodiscard]] bool has_room(std::uint64_t tail, std::uint64_t head, std::uint32_t units) const noexcept;
-  bool try_put(std::span<const std::byte> payload, std::span<const BlockId> blocks, std::uint32_t units);
+  bool put(const Message& message, Deadline deadline);
+  bool try_put(const Message& message);
   void take(RecordSink sink, std::uint64_t head);
   bool wait_for_change(Deadline deadline);
 

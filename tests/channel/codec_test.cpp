@@ -28,7 +28,7 @@ struct Point {
 };
 
 struct NoDefault {
-  explicit NoDefault(int value) : value(value) {}
+  explicit NoDefault(int number) : value(number) {}
   int value;
   friend bool operator==(const NoDefault&, const NoDefault&) = default;
 };
