@@ -28,13 +28,17 @@ constexpr std::uint16_t kConjugate = 2;
 constexpr std::uint16_t kNegative = 4;
 constexpr std::uint32_t kMostDims = 64;
 
+// Not by `require`, which would put the texts together for every tensor.
 void require_shareable(const at::Tensor& tensor) {
   require(tensor.defined(), "a tensor must be defined to be shared");
-  require(tensor.layout() == c10::kStrided && !tensor.is_nested() && tensor.has_storage(),
-          "only dense tensors can be shared, and this one's layout is {}: call to_dense() first",
-          tensor.is_nested() ? "Nested" : c10::str(tensor.layout()));
-  require(tensor.device().is_cpu(), "only tensors on the CPU can be shared, and this one is on {}: call cpu() first",
-          tensor.device().str());
+  if (tensor.layout() != c10::kStrided || tensor.is_nested() || !tensor.has_storage()) {
+    throw UsageError(fmt::format("only dense tensors can be shared, and this one's layout is {}: call to_dense() first",
+                                 tensor.is_nested() ? "Nested" : c10::str(tensor.layout())));
+  }
+  if (!tensor.device().is_cpu()) {
+    throw UsageError(fmt::format("only tensors on the CPU can be shared, and this one is on {}: call cpu() first",
+                                 tensor.device().str()));
+  }
   require(!tensor.is_quantized(), "quantized tensors cannot be shared: call dequantize() first");
   require(
       !tensor.requires_grad() || tensor.is_leaf(),
