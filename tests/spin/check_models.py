@@ -22,6 +22,13 @@ class Variant(NamedTuple):
 
 
 MODELS = {
+    "pool": [
+        Variant(("CLAIM_WITHOUT_COMPARING", "RETIRE_UNDER_A_WORKER", "TICKET_BEFORE_PLACE")),
+        Variant(("LEAVE_BEFORE_COMMIT", "PLACE_AFTER_CLAIM", "REPAIR_WHAT_IS_NOT_RUNNING", "REPAIR_WITHOUT_COUNTING",
+                 "REPAIR_WITHOUT_ENTRY"), ("DEATH",)),
+        Variant((), ("DEATH", "JOBS=1", "KILLS=2")),
+        Variant(("POP_NOTHING",), ("DEATH", "JOBS=1", "ALL_END"), liveness=True),
+    ],
     "queue": [
         Variant(("CLOSE_IS_OVERWRITTEN", "COMMIT_BEFORE_PAYLOAD", "COMMIT_BEFORE_READING")),
         Variant(("COMMIT_IN_TWO_STORES", "NO_RECOVERY", "RETAIN_AFTER_COMMIT", "RELEASE_BEFORE_COMMIT"), ("DEATH",)),
