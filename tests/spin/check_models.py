@@ -23,7 +23,8 @@ class Variant(NamedTuple):
 
 MODELS = {
     "pool": [
-        Variant(("CLAIM_WITHOUT_COMPARING", "RETIRE_UNDER_A_WORKER", "TICKET_BEFORE_PLACE")),
+        Variant(("CLAIM_WITHOUT_COMPARING", "RETIRE_UNDER_A_WORKER", "TICKET_BEFORE_PLACE",
+                 "TRUST_THE_ENTRY_AT_HEAD")),
         Variant(("LEAVE_BEFORE_COMMIT", "PLACE_AFTER_CLAIM", "REPAIR_WHAT_IS_NOT_RUNNING", "REPAIR_WITHOUT_COUNTING",
                  "REPAIR_WITHOUT_ENTRY"), ("DEATH",)),
         Variant((), ("DEATH", "JOBS=1", "KILLS=2")),

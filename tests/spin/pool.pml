@@ -30,7 +30,9 @@ byte cursor;             /* these two are one word */
 byte repairs;
 
 byte ticket;             /* 0: no job */
-byte head, tail;         /* of the entries, all of which name the one slot */
+byte head, tail;         /* of the entries, all of which name the one slot, */
+byte entry;              /* its last one, counted from 1 */
+bool appending;          /* the lock of both who append */
 byte place[WORKERS] = NOWHERE;
 
 byte memory;             /* the job whose memory it is; 0: nobody's */
@@ -164,6 +166,21 @@ proctype Worker(byte me) {
   fi
 }
 
+/* JobTable::append: none is needed if one behind the head will be looked at anyhow. */
+inline append() {
+#ifdef MISTAKE_TRUST_THE_ENTRY_AT_HEAD
+#define LAST_SEEN head
+#else
+#define LAST_SEEN (head + 1)
+#endif
+  d_step { !appending -> appending = true };
+  if
+  :: entry > LAST_SEEN
+  :: else -> d_step { entry = tail + 1; tail++ }
+  fi;
+  appending = false
+}
+
 /* PoolSupervisor::replace: the chunk that the dead worker ran is free again, or has failed. */
 inline repair(worker) {
   at = place[worker];
@@ -192,7 +209,7 @@ inline repair(worker) {
         fi
       };
 #ifndef MISTAKE_REPAIR_WITHOUT_ENTRY
-      tail++
+      append()
 #endif
     :: else
     fi
@@ -227,7 +244,7 @@ inline submit() {
     memory = job
   };
   ticket = job;
-  tail++
+  append()
 }
 
 inline check_results() {
