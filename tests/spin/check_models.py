@@ -30,6 +30,11 @@ MODELS = {
         Variant((), ("DEATH", "JOBS=1", "KILLS=2")),
         Variant(("POP_NOTHING",), ("DEATH", "JOBS=1", "ALL_END"), liveness=True),
     ],
+    "pool_entries": [
+        Variant(("APPEND_EACH_TIME", "ENTRY_BEFORE_TICKET", "LOOK_BEFORE_CLOSED")),
+        Variant(("BELIEVE_THE_EXIT_CODE", "COUNT_THE_ENTRY_AT_HEAD", "LOOK_BEFORE_REPAIR", "REPAIR_WITHOUT_ENTRY"),
+                ("SLOTS=1", "CHUNKS=2", "DEATHS=2")),
+    ],
     "queue": [
         Variant(("CLOSE_IS_OVERWRITTEN", "COMMIT_BEFORE_PAYLOAD", "COMMIT_BEFORE_READING")),
         Variant(("COMMIT_IN_TWO_STORES", "NO_RECOVERY", "RETAIN_AFTER_COMMIT", "RELEASE_BEFORE_COMMIT"), ("DEATH",)),
