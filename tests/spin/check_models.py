@@ -31,9 +31,9 @@ MODELS = {
         Variant(("POP_NOTHING",), ("DEATH", "JOBS=1", "ALL_END"), liveness=True),
     ],
     "pool_entries": [
-        Variant(("APPEND_EACH_TIME", "ENTRY_BEFORE_TICKET", "LOOK_BEFORE_CLOSED")),
-        Variant(("BELIEVE_THE_EXIT_CODE", "COUNT_THE_ENTRY_AT_HEAD", "LOOK_BEFORE_REPAIR", "REPAIR_WITHOUT_ENTRY"),
-                ("SLOTS=1", "CHUNKS=2", "DEATHS=2")),
+        Variant(("APPEND_EACH_TIME", "CLOSE_WITHOUT_LOCK", "ENTRY_BEFORE_TICKET", "LOOK_BEFORE_CLOSED")),
+        Variant(("BELIEVE_THE_EXIT_CODE", "CLEAR_PLACE_FIRST", "COUNT_THE_ENTRY_AT_HEAD", "LOOK_BEFORE_REPAIR",
+                 "REPAIR_WITHOUT_ENTRY"), ("SLOTS=1", "CHUNKS=2", "DEATHS=2")),
     ],
     "queue": [
         Variant(("CLOSE_IS_OVERWRITTEN", "COMMIT_BEFORE_PAYLOAD", "COMMIT_BEFORE_READING")),

@@ -1,6 +1,6 @@
 /* The ring of entries of a Pool's job table (runtime/work/job_table.cpp): in which order the workers come by the jobs,
- * and how they leave once the pool is closed. A task may kill its worker, or end its process as if all were well; then
- * the supervisor gives the chunk back and replaces the worker. Jobs may be cancelled.
+ * and how they leave once the pool is closed, which may be at any time. A task may kill its worker, or end its process as
+ * if all were well; then the supervisor gives the chunk back and replaces the worker. Jobs may be cancelled.
  *
  * Shown: the ring has always room; a chunk that is free is found, also one that a dead worker leaves when all others
  * have stepped over its job; each is done once; the owner has all its results, then the workers leave and the supervisor
@@ -39,6 +39,7 @@ byte order[ROOM];        /* the entries: slots */
 byte head, tail;
 bool append_lock;
 bool closed;
+bool submits;            /* the lock of the owner's threads, as far as it matters here */
 
 byte place[WORKERS] = NOWHERE;  /* the slot of the chunk that it runs */
 bool is_over[WORKERS];          /* its stage: nothing is left to do */
@@ -156,6 +157,9 @@ inline give_back() {
 
 /* PoolSupervisor::replace */
 inline replace() {
+#ifdef MISTAKE_CLEAR_PLACE_FIRST
+  place[worker] = NOWHERE;
+#endif
   if
   :: place[worker] != NOWHERE -> give_back()
   :: else
@@ -215,21 +219,35 @@ proctype Owner() {
     :: job >= SLOTS -> collect(job % SLOTS)
     :: else
     fi;
-    open(job % SLOTS)
-  };
-  closed = true;
-  for (job : JOBS .. JOBS + SLOTS - 1) {
     if
-    :: ticket[job % SLOTS] -> collect(job % SLOTS)
+    :: closed -> break
+    :: d_step { !closed -> submits = true }
+    fi;
+    open(job % SLOTS);
+    submits = false
+  };
+  for (job : 0 .. SLOTS - 1) {
+    if
+    :: ticket[job] -> collect(job)
     :: else
     fi
   }
+}
+
+/* Another thread of the owner's process, at any time. */
+proctype Closer() {
+#ifdef MISTAKE_CLOSE_WITHOUT_LOCK
+  closed = true
+#else
+  d_step { !submits -> closed = true }
+#endif
 }
 
 init {
   byte worker;
   atomic {
     run Owner();
+    run Closer();
     run Supervisor();
     for (worker : 0 .. WORKERS - 1) { run Worker(worker) }
   }
