@@ -22,6 +22,19 @@ class Variant(NamedTuple):
 
 
 MODELS = {
+    "pool": [
+        Variant(("CLAIM_WITHOUT_COMPARING", "RETIRE_UNDER_A_WORKER", "TICKET_BEFORE_PLACE",
+                 "TRUST_THE_ENTRY_AT_HEAD")),
+        Variant(("LEAVE_BEFORE_COMMIT", "PLACE_AFTER_CLAIM", "REPAIR_WHAT_IS_NOT_RUNNING", "REPAIR_WITHOUT_COUNTING",
+                 "REPAIR_WITHOUT_ENTRY"), ("DEATH",)),
+        Variant((), ("DEATH", "JOBS=1", "KILLS=2")),
+        Variant(("POP_NOTHING",), ("DEATH", "JOBS=1", "ALL_END"), liveness=True),
+    ],
+    "pool_entries": [
+        Variant(("APPEND_EACH_TIME", "CLOSE_WITHOUT_LOCK", "ENTRY_BEFORE_TICKET", "LOOK_BEFORE_CLOSED")),
+        Variant(("BELIEVE_THE_EXIT_CODE", "CLEAR_PLACE_FIRST", "COUNT_THE_ENTRY_AT_HEAD", "LOOK_BEFORE_REPAIR",
+                 "REPAIR_WITHOUT_ENTRY"), ("SLOTS=1", "CHUNKS=2", "DEATHS=2")),
+    ],
     "queue": [
         Variant(("CLOSE_IS_OVERWRITTEN", "COMMIT_BEFORE_PAYLOAD", "COMMIT_BEFORE_READING")),
         Variant(("COMMIT_IN_TWO_STORES", "NO_RECOVERY", "RETAIN_AFTER_COMMIT", "RELEASE_BEFORE_COMMIT"), ("DEATH",)),
