@@ -22,6 +22,7 @@ using Cursor = detail::QueueCursor;
 constexpr std::size_t kUnit = 8;
 constexpr std::size_t kLeastRing = 256;
 constexpr std::size_t kLargestRing = std::size_t{1} << 33;
+constexpr std::size_t kLargestInRing = std::size_t{1} << 14;
 constexpr std::size_t kLine = 64;
 // How much longer than its deadline a call may wait for a lock that a peer holds for an instant: without it, an attempt
 // that is not to wait at all would fail when another is just busy.
@@ -123,7 +124,7 @@ bool RecordQueue::put(std::span<const std::byte> payload, std::span<const BlockI
           Record::kMostBlocks);
   const std::uint64_t word = payload.size() | std::uint64_t{blocks.size()} << Record::kSizeBits;
   const std::span<const std::byte> ids = std::as_bytes(blocks);
-  if (sizeof(Record) + ids.size() + payload.size() <= (std::size_t{mask_} + 1) * kUnit / 4) {
+  if (sizeof(Record) + ids.size() + payload.size() <= std::min((std::size_t{mask_} + 1) * kUnit / 4, kLargestInRing)) {
     return put(Message{{word}, {ids, payload}, blocks}, deadline);
   }
   const SharedBlock apart = SharedBlock::allocate(ids.size() + payload.size());

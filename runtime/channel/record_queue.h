@@ -40,7 +40,8 @@ class RecordSink {
 /// Messages of bytes in a ring in shared memory: many producers, many consumers, first in, first out.
 ///
 /// It lies in a Segment of its own, made before the fork and inherited. A message takes its size and 8 bytes of the
-/// ring, rounded up to 8; what is larger than a quarter of the ring is put into the shared heap and takes 16.
+/// ring, rounded up to 8. What is larger than 16 KiB or a quarter of the ring is put into the shared heap, and takes
+/// 16: the ring does not bound how much memory these take, `capacity` does.
 ///
 /// A process may be killed at any instant in here: it neither blocks the others nor loses or doubles a message. Putting
 /// and taking are one atomic store each: before it the message was never there, or still is. Blocks of the heap may

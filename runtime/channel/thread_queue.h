@@ -32,7 +32,7 @@ class ThreadQueue {
       {
         const std::lock_guard lock(put_mutex_);
         if (closed()) throw ClosedError("nothing can be put into a closed queue");
-        if (!full()) {
+        if (has_room()) {
           incoming_.push_back(std::move(value));
           put_.store(put_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
           break;
@@ -77,6 +77,12 @@ class ThreadQueue {
   static constexpr std::size_t kLine = 64;
 
   [[nodiscard]] bool full() const noexcept { return capacity_ != 0 && size() >= capacity_; }
+  // Under put_mutex_. Looks at what the consumers write to only when it must.
+  [[nodiscard]] bool has_room() noexcept {
+    if (capacity_ == 0 || put_.load(std::memory_order_relaxed) - taken_seen_ < capacity_) return true;
+    taken_seen_ = taken_.load(std::memory_order_acquire);
+    return !full();
+  }
   std::optional<T> take() {
     const std::lock_guard lock(get_mutex_);
     if (next_ == outgoing_.size()) {
@@ -91,10 +97,12 @@ class ThreadQueue {
     return value;
   }
 
-  // put_mutex_ guards incoming_ and put_, get_mutex_ guards outgoing_, next_ and taken_; it is locked first.
+  // put_mutex_ guards incoming_, taken_seen_ and put_, get_mutex_ guards outgoing_, next_ and taken_; it is locked
+  // first.
   const std::size_t capacity_ = 0;
   alignas(kLine) std::mutex put_mutex_;
   std::vector<T> incoming_;
+  std::size_t taken_seen_ = 0;  // by the last producer that looked
   std::atomic<std::size_t> put_{0};
   std::atomic<bool> closed_{false};
   alignas(kLine) std::mutex get_mutex_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/core/error.h"
+#include "runtime/memory/shared_heap.h"
 
 namespace hogpen {
 namespace {
@@ -78,6 +79,59 @@ TEST(Queue, WrapsMessagesOfAnyLengthAroundTheEndOfTheRing) {
     while (queue.put(text(put), now())) ++put;
     for (std::size_t n = 1 + got % 5; n > 0 && got < put; --n) ASSERT_EQ(queue.get(now()), text(got++));
   }
+}
+
+TEST(Queue, PutsWhatIsTooLargeForTheRingIntoTheHeapAndGivesItBack) {
+  Queue<std::string> queue({.bytes = 256});
+  const std::size_t before = shared_heap_use().blocks;
+  const std::string large(10'000, 'x');
+  int put = 0;
+  while (queue.put(large, now())) ++put;
+  EXPECT_EQ(put, 256 / 16);
+  EXPECT_EQ(shared_heap_use().blocks, before + static_cast<std::size_t>(put));
+  while (const auto text = queue.get(now())) EXPECT_EQ(*text, large);
+  EXPECT_EQ(shared_heap_use().blocks, before);
+}
+
+// A type that lies in a block of the heap.
+struct Handle {
+  SharedBlock block;
+};
+
+}  // namespace
+
+template <>
+struct Codec<Handle> {
+  static void encode(Encoder& to, const Handle& handle) {
+    to.value(handle.block.id());
+    to.blocks.push_back(handle.block.id());
+  }
+  static Handle decode(Decoder& from) { return {SharedBlock::open(from.value<BlockId>())}; }
+};
+
+namespace {
+
+TEST(Queue, KeepsTheBlocksOfAMessageUntilItIsTaken) {
+  Queue<std::vector<Handle>> queue({.capacity = 1, .bytes = 256});
+  for (const std::size_t count : {1, 3, 1000}) {  // of 1000 the list of blocks, too, is too large for the ring
+    const std::size_t before = shared_heap_use().blocks;
+    std::vector<Handle> sent;
+    for (std::size_t i = 0; i < count; ++i) {
+      sent.push_back({SharedBlock::allocate(8)});
+      *reinterpret_cast<std::size_t*>(sent.back().block.data()) = i;
+    }
+    EXPECT_TRUE(queue.put(sent, now()));
+    EXPECT_FALSE(queue.put(sent, now()));
+    sent.clear();
+    EXPECT_GE(shared_heap_use().blocks, before + count);
+    const auto got = queue.get(now());
+    ASSERT_EQ(got->size(), count);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(*reinterpret_cast<const std::size_t*>((*got)[i].block.data()), i);
+    }
+    EXPECT_EQ(shared_heap_use().blocks, before + count);
+  }
+  EXPECT_EQ(shared_heap_use().blocks, 0);
 }
 
 TEST(Queue, GivesWhatIsLeftAfterItWasClosedAndThenNothing) {
