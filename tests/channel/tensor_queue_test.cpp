@@ -128,7 +128,8 @@ TEST_F(TensorQueue, CarriesIValues) {
   queue.put(c10::ivalue::Tuple::create({1, 2.5, "text", state, c10::List<std::int64_t>({1, 2})}));
   queue.put(c10::IValue());
   const c10::IValue value = queue.get(soon()).value();
-  const auto& got = value.toTupleRef().elements();
+  const std::vector<c10::IValue> got =
+      value.toTupleRef().elements().vec();  // GCC 12 misjudges the bounds of elements()
   EXPECT_EQ(got[0].toInt(), 1);
   EXPECT_EQ(got[1].toDouble(), 2.5);
   EXPECT_EQ(got[2].toStringRef(), "text");
