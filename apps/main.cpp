@@ -18,6 +18,7 @@ enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kWorkerDied = 3, kNoProgress
 constexpr const char* kFooter = R"(Examples:
   hogpen train --workers 4 --epochs 10
   hogpen train --help
+  hogpen bench queue pool
   hogpen info)";
 
 int run(const Arguments& arguments) {
@@ -25,7 +26,7 @@ int run(const Arguments& arguments) {
   configure(program);
   program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
   program.footer(kFooter);
-  const std::array commands = {add_train(program), add_eval(program), add_info(program)};
+  const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program)};
   try {
     parse(program, arguments);
     for (const Command& command : commands) {
