@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -17,7 +19,7 @@ namespace hogpen {
 /// Sharing: processes and threads. Owns: nothing outside its own bytes.
 class WaitPoint {
  public:
-  static constexpr std::chrono::microseconds kSpin{8};  ///< longer than a peer on another CPU takes to answer
+  static constexpr std::chrono::microseconds kSpin{25};  ///< longer than a peer that sleeps takes to wake and answer
   static constexpr std::chrono::milliseconds kLongestSleep{50};
 
   /// Returns once `ready()` is true: false when the deadline passed first. `ready` reads atomics; it may claim what it
@@ -57,20 +59,24 @@ inline void relax_cpu() noexcept {
 #endif
 }
 
-/// Calls `ready` again and again for so long: true as soon as it is.
+/// Calls `ready` again and again for so long: true as soon as it is. After a few microseconds it lets others on its CPU
+/// run in between: the one that is waited for may be one of them.
 template <class Ready>
 bool spin_until(Ready& ready, std::chrono::nanoseconds spin) {
   constexpr int kLooksBetweenClockReadings = 16;
+  constexpr std::chrono::microseconds kAlone{2};
   if (ready()) return true;
   if (spin <= spin.zero()) return false;
   const auto end = Deadline::after(spin);
+  const auto alone_until = Deadline::after(kAlone);
   do {
     for (int look = 0; look < kLooksBetweenClockReadings; ++look) {
       relax_cpu();
       if (ready()) return true;
     }
+    if (alone_until.has_passed()) ::sched_yield();
   } while (!end.has_passed());
-  return false;
+  return ready();
 }
 
 template <class Ready>
