@@ -3,6 +3,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=cmake/setup.sh
 source cmake/setup.sh
+# shellcheck source=cmake/training.sh
+source cmake/training.sh
 
 usage() {
   cat << 'HELP'
@@ -16,6 +18,7 @@ Whatever is already there is left as it is, so running it again only trains.
   --cuda        insist on CUDA kernels; needs nvcc 13 or newer. Default: with them if such an nvcc is found
   --setup-only  install and build, but do not train
   -- OPTION…    passed on to `hogpen train`, for example: -- --epochs 2 --workers 2
+                What they, or variables such as HOGPEN_EPOCHS, say is left to them; with --config or --resume, all is
 
 Environment: HOGPEN_TORCH_ROOT    a LibTorch of your own (with include/ and lib/), used instead of .venv
              CUDACXX              the nvcc to use
@@ -35,16 +38,6 @@ while [[ $# != 0 ]]; do
   shift
 done
 
-# Adds "$1 $2" to `arguments` unless the user's own options, "$3…", say that option.
-add_default() {
-  local option=$1 value=$2 own
-  shift 2
-  for own in "$@"; do
-    [[ $own != "$option" && $own != "$option="* ]] || return 0
-  done
-  arguments+=("$option" "$value")
-}
-
 install_debian_packages "${build_packages[@]}"
 choose_preset "$wish"
 ensure_libtorch "$preset"
@@ -56,14 +49,6 @@ if [[ $train == no ]]; then
   exit
 fi
 
-arguments=()
-add_default --model "Linear(784,128) ReLU Linear(128,10)" "$@"
-add_default --data fashion-mnist "$@"
-add_default --workers 4 "$@"
-add_default --epochs 10 "$@"
-add_default --lr 0.1 "$@"
-# A rate that falls to zero ends in the same place each time; a constant one ends anywhere within a point of accuracy.
-add_default --lr-schedule cosine "$@"
-add_default --batch-size 64 "$@"
+choose_training "$@"
 say "Training: $command train ${arguments[*]@Q} $*"
 exec "$command" train "${arguments[@]}" "$@"

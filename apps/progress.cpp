@@ -31,6 +31,11 @@ std::string clock_time(double seconds) {
                       : fmt::format("{}:{:02}:{:02}", whole / 3600, minutes, whole % 60);
 }
 
+// The NaN of x86 has a minus sign, which says nothing; a cross-entropy has none.
+double unsigned_loss(double loss) {
+  return std::abs(loss);
+}
+
 std::string epoch_of(double epoch, std::int64_t epochs) {
   const double tenths = std::round(10.0 * epoch);  // An evaluation begins a few batches after its epoch's end.
   return fmt::format("epoch {:.{}f}/{}", tenths / 10.0, std::fmod(tenths, 10.0) == 0.0 ? 0 : 1, epochs);
@@ -87,8 +92,8 @@ void ProgressView::add(const Evaluation& evaluation) {
   const std::string accuracy = fmt::format("accuracy {:.2f} %", 100.0 * evaluation.accuracy);
   const std::string rate =
       samples_per_second_ > 0 ? fmt::format("  {} samples/s", abbreviate(samples_per_second_)) : "";
-  options_.write(fmt::format("{}  loss {:.4f}  {}{}\n", epoch_of(evaluation.epoch, options_.epochs), evaluation.loss,
-                             paint(terminal, kGreen, accuracy), rate));
+  options_.write(fmt::format("{}  loss {:.4f}  {}{}\n", epoch_of(evaluation.epoch, options_.epochs),
+                             unsigned_loss(evaluation.loss), paint(terminal, kGreen, accuracy), rate));
   last_line_ = Clock::now();
 }
 
@@ -106,8 +111,8 @@ std::string ProgressView::describe(const TrainProgress& progress) const {
                                   ? fmt::format("{}", options_.workers)
                                   : fmt::format("{}/{}", progress.workers_running, options_.workers);
   return fmt::format("epoch {}/{}  {:2} %  {} samples/s  loss {:.4f}  lr {:.4g}{}  {} worker{}", epoch, options_.epochs,
-                     100 * done / total, abbreviate(progress.samples_per_second), progress.loss, progress.lr,
-                     time_left(progress), workers, options_.workers == 1 ? "" : "s");
+                     100 * done / total, abbreviate(progress.samples_per_second), unsigned_loss(progress.loss),
+                     progress.lr, time_left(progress), workers, options_.workers == 1 ? "" : "s");
 }
 
 std::string ProgressView::time_left(const TrainProgress& progress) const {

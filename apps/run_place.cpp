@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "models/checkpoint.h"
 #include "models/trainer.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -41,6 +44,10 @@ std::optional<RunPlace> newest_run() {
   return newest;
 }
 
+bool contains(const std::vector<Setting>& settings, const std::string& option) {
+  return std::ranges::any_of(settings, [&](const Setting& setting) { return setting.option == option; });
+}
+
 RunPlace resume_automatically(const std::optional<std::string>& run_dir) {
   const std::optional<RunPlace> found = run_dir ? RunPlace{*run_dir, latest_checkpoint(*run_dir)} : newest_run();
   if (found && found->checkpoint) return *found;
@@ -60,6 +67,29 @@ RunPlace choose_run_place(const std::optional<std::string>& run_dir, const std::
   const auto checkpoint = latest_checkpoint(*resume);
   if (!checkpoint) throw UsageError(fmt::format("--resume: the run {} has no complete checkpoint", *resume));
   return {run_dir ? directory : fs::path(*resume), checkpoint};
+}
+
+std::vector<Setting> recorded_settings(const fs::path& checkpoint, const std::vector<Setting>& given) {
+  const nlohmann::json record = read_state(checkpoint);
+  std::map<std::string, std::string> recorded = record.value("settings", std::map<std::string, std::string>());
+  for (const char* key : {"model", "data"}) {
+    const std::string value = record.value(key, "");
+    if (!value.empty()) recorded[key] = value;
+  }
+  // Of no use to another schedule, and refused by it.
+  if (contains(given, "lr-schedule")) {
+    for (const char* option : {"lr-step-epochs", "lr-gamma", "min-lr"}) recorded.erase(option);
+  }
+  std::vector<Setting> settings;
+  for (auto& [option, value] : recorded) settings.push_back({option, value, checkpoint.string()});
+  return settings;
+}
+
+std::map<std::string, std::string> settings_to_record(const std::vector<Setting>& given) {
+  std::map<std::string, std::string> settings;
+  for (const Setting& setting : given) settings[setting.option] = setting.value;
+  for (const char* of_one_run : {"run-dir", "resume", "config", "json", "quiet", "verbose"}) settings.erase(of_one_run);
+  return settings;
 }
 
 }  // namespace hogpen

@@ -1,8 +1,12 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "apps/settings.h"
 
 namespace hogpen {
 
@@ -17,5 +21,12 @@ struct RunPlace {
 /// Throws: UsageError when `resume` names nothing to resume from.
 [[nodiscard]] RunPlace choose_run_place(const std::optional<std::string>& run_dir,
                                         const std::optional<std::string>& resume);
+
+/// What the command that wrote a checkpoint was told about the training, as settings weaker than all that is given now.
+/// `model` and `data` are known of a checkpoint that another program wrote, too.
+[[nodiscard]] std::vector<Setting> recorded_settings(const std::filesystem::path& checkpoint,
+                                                     const std::vector<Setting>& given);
+/// The same, to be written into checkpoints.
+[[nodiscard]] std::map<std::string, std::string> settings_to_record(const std::vector<Setting>& given);
 
 }  // namespace hogpen

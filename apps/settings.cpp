@@ -117,6 +117,34 @@ std::vector<Setting> settings_around(const CLI::App& parser, std::vector<std::st
   return settings;
 }
 
+/// Applies the layers around the command line, weakest first, then the command line itself.
+std::vector<Setting> apply_layers(CLI::App& program, CLI::App& parser, const std::vector<Setting>& around,
+                                  const Arguments& command_line) {
+  std::map<std::string, Setting> effective;
+  const auto record = [&](Setting setting) {
+    setting.option = parser.get_option("--" + setting.option)->get_lnames().front();
+    effective[setting.option] = std::move(setting);
+  };
+  // Each layer is parsed on its own, so that CLI11's error is about one value whose origin is known. A variable keeps
+  // the value of the layer before unless the next one has another.
+  for (const Setting& setting : around) {
+    try {
+      parse(program, {parser.get_name(), fmt::format("--{}={}", setting.option, setting.value)});
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}: {}", setting.origin, error.what()), error.hint());
+    }
+    record(setting);
+  }
+  parse(program, command_line);
+  for (const CLI::Option* option : parser.get_options()) {
+    if (option->count() == 0 || option->get_lnames().empty()) continue;
+    record({option->get_lnames().front(), fmt::format("{}", fmt::join(option->results(), " ")), "the command line"});
+  }
+  std::vector<Setting> settings;
+  for (auto& [option, setting] : effective) settings.push_back(std::move(setting));
+  return settings;
+}
+
 }  // namespace
 
 std::vector<Setting> settings_in_file(const std::string& path, const std::string& table,
@@ -142,30 +170,14 @@ std::vector<Setting> settings_in_environment(const std::vector<std::string>& opt
   return settings;
 }
 
-std::vector<Setting> apply_settings(CLI::App& program, CLI::App& parser, const Arguments& command_line) {
-  std::map<std::string, Setting> effective;
-  const auto record = [&](Setting setting) {
-    setting.option = parser.get_option("--" + setting.option)->get_lnames().front();
-    effective[setting.option] = std::move(setting);
-  };
-  // Each layer is parsed on its own, so that CLI11's error is about one value whose origin is known. A variable keeps
-  // the value of the layer before unless the next one has another.
-  for (const Setting& setting : settings_around(parser, option_names(parser))) {
-    try {
-      parse(program, {parser.get_name(), fmt::format("--{}={}", setting.option, setting.value)});
-    } catch (const UsageError& error) {
-      throw UsageError(fmt::format("{}: {}", setting.origin, error.what()), error.hint());
-    }
-    record(setting);
-  }
-  parse(program, command_line);
-  for (const CLI::Option* option : parser.get_options()) {
-    if (option->count() == 0 || option->get_lnames().empty()) continue;
-    record({option->get_lnames().front(), fmt::format("{}", fmt::join(option->results(), " ")), "the command line"});
-  }
-  std::vector<Setting> settings;
-  for (auto& [option, setting] : effective) settings.push_back(std::move(setting));
-  return settings;
+std::vector<Setting> apply_settings(CLI::App& program, CLI::App& parser, const Arguments& command_line,
+                                    const FindBeneath& beneath) {
+  const std::vector<Setting> around = settings_around(parser, option_names(parser));
+  std::vector<Setting> given = apply_layers(program, parser, around, command_line);
+  std::vector<Setting> layers = beneath ? beneath(given) : std::vector<Setting>();
+  if (layers.empty()) return given;
+  layers.insert(layers.end(), around.begin(), around.end());
+  return apply_layers(program, parser, layers, command_line);
 }
 
 }  // namespace hogpen

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,10 +26,15 @@ struct Setting {
 /// like a slip is warned of.
 [[nodiscard]] std::vector<Setting> settings_in_environment(const std::vector<std::string>& options);
 
+/// Finds settings that are weaker than those given.
+using FindBeneath = std::function<std::vector<Setting>(const std::vector<Setting>& given)>;
+
 /// Gives a parser the values of its --config file, of the environment, and of the command line, in this order, so that
-/// the latter win. Returns what each option got and whence, without those left at their defaults.
+/// the latter win. Then, with all of them in place, `beneath` may find more, which lie under them. Returns what each
+/// option got and whence, without those left at their defaults.
 ///
 /// Requires: the command line has been parsed. Throws: UsageError naming the origin of a wrong value.
-std::vector<Setting> apply_settings(CLI::App& program, CLI::App& parser, const Arguments& command_line);
+std::vector<Setting> apply_settings(CLI::App& program, CLI::App& parser, const Arguments& command_line,
+                                    const FindBeneath& beneath = {});
 
 }  // namespace hogpen

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <signal.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -34,12 +35,14 @@ Settings:
   in a table [train]:
       batch_size = 128
       optimizer = "adam"
+  A run that is resumed takes from its checkpoint what is given nowhere.
 
-Ctrl-C (or SIGTERM) ends a run after its step and saves; a second one kills it.
+Ctrl-C (or SIGTERM) ends a run after its step and saves; a second one kills it, and what was learned since the
+last checkpoint is lost.
 
 Exit codes:
-  0 done   1 failed   2 wrong usage, settings or data   3 a worker died
-  5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM, after saving)text";
+  0 done   1 failed   2 wrong usage, settings or data   3 a worker died and was not replaced
+  5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM)text";
 
 const char* plural(std::int64_t count) {
   return count == 1 ? "" : "s";
@@ -87,6 +90,10 @@ void say_plan(const TrainArguments& arguments, const TrainerOptions& options, co
   write_stderr(text);
 }
 
+std::string how_to_go_on(const TrainerOptions& options) {
+  return fmt::format("hogpen train --run-dir {} --resume auto", options.run_directory.string());
+}
+
 void say_end(const TrainResult& result, const TrainerOptions& options) {
   const double per_second = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0;
   std::string text =
@@ -97,14 +104,17 @@ void say_end(const TrainResult& result, const TrainerOptions& options) {
   for (const WorkerExit& death : result.launch.deaths) text += fmt::format("  {}\n", death.describe());
   if (result.skipped_steps > 0) text += fmt::format("{} steps skipped, their loss was NaN\n", result.skipped_steps);
   if (result.launch.stopped_by) {
-    text += fmt::format("stopped by {}; to go on: hogpen train --run-dir {} --resume auto\n",
-                        signal_name(*result.launch.stopped_by), options.run_directory.string());
+    text += fmt::format("stopped by {}", signal_name(*result.launch.stopped_by));
+    if (!result.evaluation) text += " and killed before saving";
+    text += result.checkpoint ? fmt::format("; to go on: {}\n", how_to_go_on(options)) : "; nothing was saved\n";
   }
   write_stderr(text);
 }
 
 nlohmann::json to_json(const WorkerExit& death) {
-  nlohmann::json json = {{"rank", death.rank}, {"pid", death.pid}, {"message", death.message}};
+  nlohmann::json json = {{"pid", death.pid}, {"message", death.message}};
+  if (death.name.empty()) json["rank"] = death.rank;
+  if (!death.name.empty()) json["name"] = death.name;
   if (death.signal) json["signal"] = signal_name(*death.signal);
   if (death.exit_code) json["exit_code"] = *death.exit_code;
   return json;
@@ -114,11 +124,11 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
   nlohmann::json restarts = nlohmann::json::array();
   for (const WorkerExit& death : result.launch.deaths) restarts.push_back(to_json(death));
   nlohmann::json json = {
-      {"accuracy", result.evaluation.accuracy},
-      {"loss", result.evaluation.loss},
-      {"epoch", result.evaluation.epoch},
-      {"step", result.evaluation.step},
-      {"checkpoint", result.checkpoint.string()},
+      {"accuracy", nullptr},
+      {"loss", nullptr},
+      {"epoch", nullptr},
+      {"step", nullptr},
+      {"checkpoint", nullptr},
       {"run_dir", fs::absolute(options.run_directory).lexically_normal().string()},
       {"samples", result.samples},
       {"seconds", result.seconds},
@@ -126,19 +136,36 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"skipped_steps", result.skipped_steps},
       {"restarts", restarts},
       {"stopped_by", nullptr}};
+  if (const auto& evaluation = result.evaluation) {
+    json["accuracy"] = evaluation->accuracy;
+    json["loss"] = evaluation->loss;
+    json["epoch"] = evaluation->epoch;
+    json["step"] = evaluation->step;
+  }
+  if (result.checkpoint) json["checkpoint"] = result.checkpoint->string();
   if (result.launch.stopped_by) json["stopped_by"] = signal_name(*result.launch.stopped_by);
   return json;
 }
 
+std::string remedy_for(const WorkerExit& exit, const TrainerOptions& options) {
+  std::string text;
+  if (exit.signal == SIGKILL) text = "if nobody killed it, the kernel did, for want of memory: see hogpen info; ";
+  text += latest_checkpoint(options.run_directory) ? fmt::format("to go on: {}", how_to_go_on(options))
+                                                   : "there is no checkpoint yet to go on from";
+  if (options.mode == UpdateMode::sync) return text + "; in the other modes a dead worker is replaced";
+  return text + fmt::format("; --max-restarts, now {}, bounds how often one is replaced that makes no step",
+                            options.launcher.max_restarts);
+}
+
 /// The engine's failure as the user sees it. What a child found wrong with the user's input is the user's to mend, not
 /// a worker's death; and the keeper is no worker.
-[[noreturn]] void rethrow(const WorkerError& error, int workers) {
+[[noreturn]] void rethrow(const WorkerError& error, const TrainerOptions& options) {
   const WorkerExit& exit = error.exit();
   if (exit.exit_code == 2) throw UsageError(exit.message, error.hint());
-  if (exit.rank == workers && exit.exit_code) {
-    throw Error(fmt::format("the keeper, which evaluates and saves, failed: {}", exit.message), error.hint());
+  if (!exit.name.empty() && exit.exit_code) {
+    throw Error(fmt::format("the {}, which evaluates and saves, failed: {}", exit.name, exit.message), error.hint());
   }
-  throw error;
+  throw WorkerError(exit, remedy_for(exit, options));
 }
 
 /// A path in state.json must mean the same from everywhere.
@@ -178,23 +205,31 @@ TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& o
   try {
     return trainer.run();
   } catch (const WorkerError& error) {
-    rethrow(error, options.launcher.workers);
+    rethrow(error, options);
+  } catch (TimeoutError& error) {
+    error.add_hint("look at what the worker does, or raise --stall-timeout");
+    throw;
   }
 }
 
-int train(const TrainArguments& arguments) {
-  const RunPlace place = choose_run_place(arguments.run_dir, arguments.resume);
+std::string closing_lines(const TrainResult& result) {
+  std::string text;
+  if (result.evaluation) text += fmt::format("accuracy {:.2f} %\n", 100.0 * result.evaluation->accuracy);
+  if (result.checkpoint) text += fmt::format("checkpoint {}\n", shown(*result.checkpoint));
+  return text;
+}
+
+int train(const TrainArguments& arguments, const RunPlace& place, const std::vector<Setting>& settings) {
   DatasetPair data = open_dataset(arguments.data);
   TrainerOptions options = trainer_options(arguments, data.train.size());
   options.data_name = lasting_name(arguments.data);
+  options.settings = settings_to_record(settings);
   options.run_directory = place.directory;
   options.resume = place.checkpoint;
   if (!arguments.quiet) say_plan(arguments, options, data);
   const TrainResult result = run_trainer(arguments, options, std::move(data));
   if (!arguments.quiet) say_end(result, options);
-  write_stdout(arguments.json ? to_json(result, options).dump() + "\n"
-                              : fmt::format("accuracy {:.2f} %\ncheckpoint {}\n", 100.0 * result.evaluation.accuracy,
-                                            shown(result.checkpoint)));
+  write_stdout(arguments.json ? to_json(result, options).dump() + "\n" : closing_lines(result));
   return result.launch.stopped_by ? 128 + *result.launch.stopped_by : 0;
 }
 
@@ -206,10 +241,15 @@ Command add_train(CLI::App& program) {
   add_train_options(*parser, *arguments);
   parser->footer(kFooter);
   return {parser, [&program, parser, arguments](const Arguments& command_line) {
-            const std::vector<Setting> settings = apply_settings(program, *parser, command_line);
-            set_log_level(*arguments);
+            RunPlace place;
+            const auto settings_to_resume = [&](const std::vector<Setting>& given) {
+              set_log_level(*arguments);
+              place = choose_run_place(arguments->run_dir, arguments->resume);
+              return place.checkpoint ? recorded_settings(*place.checkpoint, given) : std::vector<Setting>();
+            };
+            const auto settings = apply_settings(program, *parser, command_line, settings_to_resume);
             if (arguments->verbose > 0 && !arguments->quiet) say_settings(settings);
-            return train(*arguments);
+            return train(*arguments, place, settings);
           }};
 }
 

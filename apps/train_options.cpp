@@ -15,7 +15,16 @@ namespace {
 
 constexpr std::int64_t kMostSeconds = 365 * 86'400;
 constexpr int kMostWorkers = 4096;
+constexpr std::int64_t kMostEpochs = 1'000'000'000;
 constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
+
+CLI::Validator number_of_workers() {
+  const auto check = [number = whole_number(1, kMostWorkers)](std::string& text) -> std::string {
+    if (text == "auto") text = std::to_string(usable_cpus());
+    return number(text);
+  };
+  return CLI::Validator(check, "");
+}
 
 /// Adds options with one line each.
 ///
@@ -48,7 +57,7 @@ void add_task_options(CLI::App& parser, TrainArguments& a) {
             "Sigmoid, GELU, LogSoftmax");
   group.add("--data", a.data, "NAME|DIR", any_text(),
             "fashion-mnist, synthetic, synthetic:COUNT, or a directory with the four IDX files of MNIST");
-  group.add("--epochs", a.epochs, "N", whole_number(1), "Passes over the data by all workers together");
+  group.add("--epochs", a.epochs, "N", whole_number(1, kMostEpochs), "Passes over the data by all workers together");
   group.add("--batch-size", a.batch_size, "N", whole_number(1), "Samples in each step of a worker");
   group.add("--seed", a.seed, "N", whole_number(0), "Of the initial parameters and the order of samples");
 }
@@ -56,8 +65,8 @@ void add_task_options(CLI::App& parser, TrainArguments& a) {
 void add_worker_options(CLI::App& parser, TrainArguments& a) {
   a.workers = usable_cpus();
   Group group(parser, "Workers");
-  group.add("--workers,--nproc-per-node", a.workers, "N", whole_number(1, kMostWorkers),
-            "How many train the one model; by default as many as this process may use CPUs");
+  group.add("--workers,--nproc-per-node", a.workers, "N|auto", number_of_workers(),
+            "How many train the one model; auto, the default: as many as this process may use CPUs");
   group.add("--workers-as", a.workers_as, "KIND", one_of({"processes", "threads"}),
             "processes (one that dies is replaced) or threads");
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
@@ -65,7 +74,8 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers");
   group.add("--max-restarts", a.max_restarts, "N", whole_number(0, kMostInt),
-            "Dead workers that are replaced, of all together, before the run fails");
+            "A dead worker is replaced as long as it got somewhere: so often in a row may one die that makes no step "
+            "before the run fails; 0 replaces none");
   group.add("--grace", a.grace_seconds, "SECONDS", real_number(0, kMostSeconds),
             "From asking workers to stop to killing them");
   group.add("--stall-timeout", a.stall_timeout_seconds, "SECONDS", real_number(0, kMostSeconds),
@@ -176,7 +186,7 @@ LrSchedule schedule(const TrainArguments& a, OptimizerKind optimizer, std::int64
   refuse_unused("--lr-step-epochs", a.lr_step_epochs.has_value(), a.lr_schedule == "step", because);
   refuse_unused("--lr-gamma", a.lr_gamma.has_value(), a.lr_schedule == "step", because);
   refuse_unused("--min-lr", a.min_lr.has_value(), a.lr_schedule == "cosine", because);
-  const std::int64_t batches_per_epoch = (train_samples + a.batch_size - 1) / a.batch_size;
+  const std::int64_t batches_per_epoch = (train_samples - 1) / a.batch_size + 1;
   const double steps = static_cast<double>(batches_per_epoch * a.epochs);
   // Beyond the end of the run it makes no difference, but may overflow.
   const auto steps_in = [&](double epochs) {

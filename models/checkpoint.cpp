@@ -1,34 +1,27 @@
 #include "models/checkpoint.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <charconv>
-#include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "models/checkpoint_image.h"
+#include "models/checkpoint_record.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
-#include "runtime/memory/mapped_file.h"
-#include "runtime/memory/name_index.h"
-#include "runtime/memory/safetensors.h"
 
 namespace hogpen {
 namespace {
 
 namespace fs = std::filesystem;
-using detail::crc_of;
 using detail::FileImage;
+using detail::kFilesKey;
+using detail::kModelFile;
+using detail::kOptimizerFile;
+using detail::kStateFile;
 using nlohmann::json;
 
-constexpr const char* kModelFile = "model.safetensors";
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
-constexpr const char* kStateFile = "state.json";
-constexpr const char* kFilesKey = "files";
 constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::string_view kReplacedSuffix = ".old";
 
@@ -67,85 +60,16 @@ std::vector<Candidate> list(const fs::path& directory, std::string_view suffix) 
   return found;
 }
 
-json read_json(const fs::path& file) {
-  try {
-    return json::parse(read_file(file));
-  } catch (const json::parse_error& error) {
-    throw FormatError(file.string(), fmt::format("byte {}", error.byte), "is not JSON", "use another checkpoint");
-  }
-}
-
-struct FileRecord {
-  std::uintmax_t bytes = 0;
-  std::map<std::string, std::string> crcs;
-};
-
-/// What state.json says of the other files, by name.
-std::map<std::string, FileRecord> read_file_records(const json& state, const fs::path& state_file) {
-  try {
-    std::map<std::string, FileRecord> records;
-    for (const auto& [name, record] : state.at(kFilesKey).items()) {
-      records[name] = {record.at("bytes").get<std::uintmax_t>(), record.at("crc32").get<decltype(FileRecord::crcs)>()};
-    }
-    if (!records.contains(kModelFile)) throw FormatError(state_file.string(), kFilesKey, "must name the model's file");
-    return records;
-  } catch (const json::exception& error) {
-    throw FormatError(state_file.string(), kFilesKey, error.what(), "use another checkpoint");
-  }
-}
-
 bool is_complete(const fs::path& checkpoint) {
   try {
     const fs::path state_file = checkpoint / kStateFile;
-    return std::ranges::all_of(read_file_records(read_json(state_file), state_file), [&](const auto& record) {
-      std::error_code error;
-      return fs::file_size(checkpoint / record.first, error) == record.second.bytes && !error;
-    });
+    return std::ranges::all_of(
+        detail::read_file_records(detail::read_json(state_file), state_file), [&](const auto& record) {
+          std::error_code error;
+          return fs::file_size(checkpoint / record.first, error) == record.second.bytes && !error;
+        });
   } catch (const Error&) {  // A file is absent, or was cut off.
     return false;
-  }
-}
-
-void verify_file(const fs::path& file, const FileRecord& expected) {
-  const MappedFile mapped(file);
-  const SafetensorsHeader header = parse_safetensors_header(mapped.bytes(), file.string());
-  const NameIndex names(header.entries);
-  for (const auto& [name, crc] : expected.crcs) {
-    const std::string where = "tensor " + name;
-    const auto index = names.find(name);
-    if (!index) throw FormatError(file.string(), where, "is absent, but state.json names it", "use another checkpoint");
-    const TensorEntry& entry = header.entries[*index];
-    const std::string actual = crc_of(mapped.bytes().subspan(header.data_begin + entry.begin, entry.end - entry.begin));
-    if (actual == crc) continue;
-    throw FormatError(file.string(), where,
-                      fmt::format("is damaged: its CRC-32 is {}, but state.json says {}", actual, crc),
-                      "use another checkpoint");
-  }
-  if (header.entries.size() != expected.crcs.size()) {
-    throw FormatError(
-        file.string(), "byte 8",
-        fmt::format("has {} tensors, but state.json names {}", header.entries.size(), expected.crcs.size()));
-  }
-}
-
-std::string describe(const TensorSpec& spec) {
-  return fmt::format("{} [{}]", c10::toString(spec.dtype), fmt::join(spec.shape, ", "));
-}
-
-void check_same_tensors(const SafetensorsHeader& from, const SafetensorsHeader& to, const fs::path& file) {
-  const NameIndex from_names(from.entries);
-  const NameIndex to_names(to.entries);
-  for (const TensorEntry& entry : to.entries) {
-    if (is_padding(entry)) continue;
-    const auto index = from_names.find(entry.spec.name);
-    require(index.has_value(), "{} must hold the model's tensor {}", file.string(), entry.spec.name);
-    const TensorSpec& found = from.entries[*index].spec;
-    require(found == entry.spec, "tensor {} must be {} as in the model, but in {} it is {}", entry.spec.name,
-            describe(entry.spec), file.string(), describe(found));
-  }
-  for (const TensorEntry& entry : from.entries) {
-    require(is_padding(entry) || to_names.find(entry.spec.name), "the model must have the tensor {} of {}",
-            entry.spec.name, file.string());
   }
 }
 
@@ -259,40 +183,21 @@ void CheckpointStore::tidy(const fs::path& saved) {
 }
 
 std::optional<fs::path> CheckpointStore::latest() const {
+  return latest_below(std::numeric_limits<std::int64_t>::max());
+}
+
+std::optional<fs::path> CheckpointStore::before(const fs::path& checkpoint) const {
+  const auto candidate = parse_name(checkpoint, "");
+  return candidate ? latest_below(candidate->step) : std::nullopt;
+}
+
+std::optional<fs::path> CheckpointStore::latest_below(std::int64_t bound) const {
   auto candidates = list(directory_, "");
   std::ranges::copy(list(directory_, kReplacedSuffix), std::back_inserter(candidates));
   std::ranges::stable_sort(candidates, std::greater<>{}, &Candidate::step);
-  const auto found = std::ranges::find_if(candidates, [](const Candidate& c) { return is_complete(c.path); });
+  const auto found =
+      std::ranges::find_if(candidates, [&](const Candidate& c) { return c.step < bound && is_complete(c.path); });
   return found == candidates.end() ? std::nullopt : std::optional(found->path);
-}
-
-void load_safetensors(const fs::path& file, const Arena& arena) {
-  const MappedFile mapped(file);
-  const SafetensorsHeader from = parse_safetensors_header(mapped.bytes(), file.string());
-  check_same_tensors(from, arena.header(), file);
-  const NameIndex names(from.entries);
-  for (const TensorEntry& entry : arena.header().entries) {
-    if (is_padding(entry)) continue;
-    const TensorEntry& source = from.entries[*names.find(entry.spec.name)];
-    std::memcpy(arena.data().data() + entry.begin, mapped.bytes().data() + from.data_begin + source.begin,
-                entry.end - entry.begin);
-  }
-}
-
-json load_state(const fs::path& checkpoint) {
-  std::error_code ignored;
-  require(fs::exists(checkpoint, ignored), "there is no checkpoint at {}", checkpoint.string());
-  if (!fs::is_directory(checkpoint)) return json::object();
-  const fs::path state_file = checkpoint / kStateFile;
-  require(fs::exists(state_file, ignored), "{} must be a checkpoint, but has no {}", checkpoint.string(), kStateFile);
-  json state = read_json(state_file);
-  for (const auto& [name, record] : read_file_records(state, state_file)) verify_file(checkpoint / name, record);
-  state.erase(kFilesKey);
-  return state;
-}
-
-fs::path model_file(const fs::path& checkpoint) {
-  return fs::is_directory(checkpoint) ? checkpoint / kModelFile : checkpoint;
 }
 
 }  // namespace hogpen

@@ -45,12 +45,15 @@ class CheckpointStore {
 
   /// The complete checkpoint with the highest step, if there is one.
   [[nodiscard]] std::optional<std::filesystem::path> latest() const;
+  /// The same among those with fewer steps than another, `step-N`.
+  [[nodiscard]] std::optional<std::filesystem::path> before(const std::filesystem::path& checkpoint) const;
 
  private:
   void publish(const std::filesystem::path& temporary, const std::filesystem::path& path);
   void discard(const std::filesystem::path& checkpoint, const std::filesystem::path& path);
   void clean_up();
   void tidy(const std::filesystem::path& saved);
+  [[nodiscard]] std::optional<std::filesystem::path> latest_below(std::int64_t bound) const;
 
   std::filesystem::path directory_;
   int keep_ = 0;
@@ -66,8 +69,12 @@ void load_safetensors(const std::filesystem::path& file, const Arena& arena);
 /// The trainer's record in state.json of a checkpoint directory, after the CRC of every tensor of its files was
 /// checked. A lone `.safetensors` file (saved from Python) has no state: an empty object.
 ///
-/// Throws: UsageError when there is no checkpoint at that path; FormatError with file and byte or tensor.
+/// Throws: UsageError when there is no checkpoint at that path; FormatError with file and byte or tensor, whose hint
+/// names the next older checkpoint.
 [[nodiscard]] nlohmann::json load_state(const std::filesystem::path& checkpoint);
+
+/// The same without a look at the other files.
+[[nodiscard]] nlohmann::json read_state(const std::filesystem::path& checkpoint);
 
 /// `checkpoint`/model.safetensors, or `checkpoint` itself when it is a file.
 [[nodiscard]] std::filesystem::path model_file(const std::filesystem::path& checkpoint);

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "models/checkpoint.h"
 #include "models/metrics.h"
@@ -20,6 +21,10 @@ constexpr auto kLookUp = 10ms;       // how often the keeper looks whether there
 constexpr auto kLogPeriod = 1s;      // between two lines of metrics
 constexpr auto kPauseDeadline = 5s;  // for all workers to reach a step boundary
 
+std::string advice(const Error& error) {
+  return error.hint().empty() ? "" : fmt::format(" (hint: {})", error.hint());
+}
+
 class Keeper {
  public:
   Keeper(const TrainPlan& plan, Worker& worker)
@@ -36,14 +41,16 @@ class Keeper {
     evaluated_epoch_ = saved_epoch_ = epoch();
     while (!worker_.workers_are_done()) {
       std::this_thread::sleep_for(kLookUp);
+      worker_.step_done(0, 0.0);  // It gets somewhere: see LauncherOptions.
       if (is_due(plan_.options.evaluate_every, evaluated_epoch_)) evaluate_now();
       if (is_due(plan_.options.checkpoint_every, saved_epoch_)) checkpoint_while_training();
       if (Deadline::Clock::now() - logged_at_ >= kLogPeriod) log_metrics();
     }
     if (plan_.shared().diverged_at.load() != 0) return;
-    log_metrics();
+    if (!plan_.has_nothing_to_train()) log_metrics();
     if (!evaluation_ || evaluation_->step != step()) evaluate_now();
-    save(step());
+    if (!plan_.has_nothing_to_train()) save_at_the_end();
+    plan_.shared().has_saved.store(1);
   }
 
  private:
@@ -65,7 +72,9 @@ class Keeper {
                    .epoch = static_cast<double>(at) / static_cast<double>(plan_.batches_per_epoch),
                    .loss = score.loss,
                    .accuracy = score.accuracy};
-    metrics_.add(at, {{"test/loss", score.loss}, {"test/accuracy", score.accuracy}});
+    if (!plan_.has_nothing_to_train()) {
+      add_metrics(at, {{"test/loss", score.loss}, {"test/accuracy", score.accuracy}});
+    }
     // Smaller than PIPE_BUF, so whole or not at all; a full pipe only means that nobody looks.
     [[maybe_unused]] const auto written = ::write(plan_.evaluations_fd, &*evaluation_, sizeof(Evaluation));
   }
@@ -74,11 +83,20 @@ class Keeper {
     const auto now = Deadline::Clock::now();
     const std::uint64_t samples = control_.total_samples();
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
-    metrics_.add(step(), {{"train/loss", control_.mean_loss()},
-                          {"train/lr", plan_.options.schedule.at(step())},
-                          {"train/samples_per_second", static_cast<double>(samples - logged_samples_) / seconds}});
+    add_metrics(step(), {{"train/loss", control_.mean_loss()},
+                         {"train/lr", plan_.options.schedule.at(step())},
+                         {"train/samples_per_second", static_cast<double>(samples - logged_samples_) / seconds}});
     logged_at_ = now;
     logged_samples_ = samples;
+  }
+
+  void add_metrics(std::int64_t at, const std::vector<std::pair<std::string, double>>& scalars) {
+    try {
+      metrics_.add(at, scalars);
+    } catch (const SystemError& error) {
+      if (std::exchange(metrics_are_lost_, true)) return;
+      log(LogLevel::warning, "metrics are being lost: {}; training goes on{}", error.what(), advice(error));
+    }
   }
 
   // A full disk in the middle of a week's training is no reason to lose the rest of it.
@@ -93,7 +111,7 @@ class Keeper {
     } catch (const UsageError& error) {
       on_bad_parameters(error);
     } catch (const Error& error) {
-      log(LogLevel::warning, "no checkpoint was written: {}; training goes on", error.what());
+      log(LogLevel::warning, "no checkpoint was written: {}; training goes on{}", error.what(), advice(error));
     }
     control_.resume_workers();
   }
@@ -101,8 +119,19 @@ class Keeper {
   void on_bad_parameters(const UsageError& error) {
     log(LogLevel::warning, "no checkpoint was written: {}", error.what());
     if (plan_.options.on_nan == OnNan::skip) return;
-    plan_.shared().diverged_at.store(static_cast<std::uint64_t>(step()) + 1);
+    diverge();
     worker_.stop_all();
+  }
+
+  void diverge() { plan_.shared().diverged_at.store(static_cast<std::uint64_t>(step()) + 1); }
+
+  void save_at_the_end() {
+    try {
+      save(step());
+    } catch (const UsageError& error) {
+      log(LogLevel::warning, "no checkpoint was written: {}", error.what());
+      diverge();
+    }
   }
 
   void save(std::int64_t at) {
@@ -129,6 +158,7 @@ class Keeper {
   std::optional<Evaluation> evaluation_;
   Deadline::Clock::time_point logged_at_;
   std::uint64_t logged_samples_ = 0;
+  bool metrics_are_lost_ = false;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "runtime/core/error.h"
+#include "runtime/core/file.h"
 
 namespace hogpen {
 namespace {
@@ -73,15 +74,17 @@ void append_whole(int fd, std::string_view bytes, std::string_view what) {
       struct ::stat status{};
       const bool shortened =
           ::fstat(fd, &status) == 0 && ::ftruncate(fd, status.st_size - static_cast<off_t>(written)) == 0;
-      throw SystemError(fmt::format("write to {}{}", what, shortened ? "" : " (and a torn end is left)"), error);
+      throw SystemError(fmt::format("write to {}{}", what, shortened ? "" : " (and a torn end is left)"), error,
+                        remedy_for(error));
     }
     written += static_cast<std::size_t>(result);
   }
 }
 
 Fd open_file(const std::filesystem::path& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  return Fd(syscall_ok(fd, fmt::format("open {}", path.string())));
+  Fd fd(::open(path.c_str(), flags | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
+  if (!fd) throw SystemError(fmt::format("open {}", path.string()), errno, remedy_for(errno));
+  return fd;
 }
 
 double seconds_since_1970() {
@@ -97,7 +100,7 @@ std::string host_name() {
 void make_directory(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error) throw SystemError(fmt::format("mkdir {}", path.string()), error.value());
+  if (error) throw SystemError(fmt::format("mkdir {}", path.string()), error.value(), remedy_for(error.value()));
 }
 
 Fd create_event_file(const std::filesystem::path& directory) {

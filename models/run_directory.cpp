@@ -23,8 +23,11 @@ RunDirectory::RunDirectory(const std::filesystem::path& path, const std::optiona
     : path_(path) {
   require(!path.empty(), "a run needs a run directory");
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) throw SystemError(fmt::format("cannot make the run directory {}", path.string()), error.value());
+  is_new_ = std::filesystem::create_directories(path, error);
+  if (error) {
+    throw SystemError(fmt::format("cannot make the run directory {}", path.string()), error.value(),
+                      "choose another with --run-dir");
+  }
   lock_ = Fd(syscall_ok(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC),
                         fmt::format("open of the run directory {}", path.string())));
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) < 0) {
@@ -45,6 +48,7 @@ RunDirectory::RunDirectory(const std::filesystem::path& path, const std::optiona
 RunDirectory::~RunDirectory() {
   std::error_code ignored;
   std::filesystem::remove(path_ / kLive, ignored);
+  if (is_new_) std::filesystem::remove(path_, ignored);  // Fails, as it should, unless it is empty.
 }
 
 void RunDirectory::show_live(const Segment& segment) {

@@ -10,7 +10,8 @@ namespace hogpen::detail {
 
 /// A run's directory, held by one run at a time.
 ///
-/// Sharing: one process. Owns: the lock, and `live.safetensors`, which goes with it.
+/// Sharing: one process. Owns: the lock, and `live.safetensors`, which goes with it; and the directory itself where it
+/// was new and nothing has been put into it.
 class RunDirectory {
  public:
   /// Makes the directory if need be, and locks it. The lock ends with the process, however it ends.
@@ -28,6 +29,7 @@ class RunDirectory {
  private:
   std::filesystem::path path_;
   Fd lock_;
+  bool is_new_ = false;
 };
 
 }  // namespace hogpen::detail

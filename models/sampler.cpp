@@ -16,7 +16,7 @@ EpochSampler::EpochSampler(std::int64_t samples, std::int64_t batch_size, std::u
           "a data set must have 1 to 2^32 - 1 samples, but has {}", samples);
   require(batch_size >= 1, "the batch size must be at least 1, but is {}", batch_size);
   order_.resize(static_cast<std::size_t>(samples));
-  batches_per_epoch_ = (samples + batch_size - 1) / batch_size;
+  batches_per_epoch_ = (samples - 1) / batch_size + 1;  // The sum of both might overflow.
 }
 
 std::span<const std::uint32_t> EpochSampler::batch(std::uint64_t number) {

@@ -23,6 +23,10 @@ std::size_t gradients_begin(const TrainPlan& plan) {
 
 }  // namespace
 
+TrainShared& TrainPlan::shared() const {
+  return *reinterpret_cast<TrainShared*>(shared_segment->data());
+}
+
 SyncContribution& TrainPlan::contribution(int rank) const {
   return reinterpret_cast<SyncContribution*>(shared_segment->data() + kContributionsBegin)[rank];
 }

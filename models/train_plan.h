@@ -22,6 +22,7 @@ struct TrainShared {
   std::atomic<std::uint32_t> round_stop{0};   ///< mode sync: rank 0's word for all: the end
   std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
   std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
+  std::atomic<std::uint32_t> has_saved{0};    ///< the keeper has done its last work
 };
 
 /// Mode sync: what one worker brings to a step. Written by it alone, read by all after the barrier.
@@ -44,14 +45,18 @@ struct TrainPlan {
   std::int64_t flat_numel = 0;
   int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync rank 0 updates for all
   std::int64_t batches_per_epoch = 0;
+  std::uint64_t first_batch = 0;
   std::uint64_t total_batches = 0;
   std::shared_ptr<Segment> shared_segment;  ///< TrainShared, then for mode sync the contributions and their gradients
   int evaluations_fd = -1;                  ///< the keeper writes an Evaluation there after each
 
-  [[nodiscard]] TrainShared& shared() const { return *reinterpret_cast<TrainShared*>(shared_segment->data()); }
+  [[nodiscard]] TrainShared& shared() const;
   [[nodiscard]] SyncContribution& contribution(int rank) const;
   /// Mode sync: a worker's gradients, laid out as the flat parameters.
   [[nodiscard]] float* flat_gradients(int rank) const;
+
+  /// The checkpoint to resume had it all.
+  [[nodiscard]] bool has_nothing_to_train() const noexcept { return first_batch >= total_batches; }
 
   /// Makes `shared_segment`.
   void share();

@@ -40,6 +40,7 @@ json make_record(const TrainPlan& plan, std::int64_t step, const std::optional<E
   const TrainerOptions& options = plan.options;
   json record = {{"model", plan.description},
                  {"data", options.data_name},
+                 {"settings", options.settings},
                  {"step", step},
                  {"batches_per_epoch", plan.batches_per_epoch},
                  {"epoch", static_cast<double>(step) / static_cast<double>(plan.batches_per_epoch)},

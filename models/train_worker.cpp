@@ -17,8 +17,8 @@ constexpr int kMostSkippedInARow = 100;
 struct Tools {
   Tools(const TrainPlan& plan, int rank)
       : model(plan.factory(), plan.model),
-        step(model,
-             BatchBuffer(plan.data.train, plan.normalization, plan.options.batch_size, model.model().takes_images)),
+        step(model, BatchBuffer(plan.data.train, plan.normalization,
+                                std::min(plan.options.batch_size, plan.data.train.size()), model.model().takes_images)),
         // In mode sync rank 0 updates for all, and there is one row of state.
         optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank % plan.optimizer_copies,
                   plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),

@@ -5,6 +5,7 @@
 #include <torch/utils.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -16,6 +17,8 @@
 #include "models/train_step.h"
 #include "runtime/core/error.h"
 #include "runtime/core/fd_passing.h"
+#include "runtime/core/log.h"
+#include "runtime/process/stop_signals.h"
 
 namespace hogpen {
 namespace detail {
@@ -32,7 +35,7 @@ class EvaluationPipe {
   [[nodiscard]] int write_end() const noexcept { return write_.get(); }
 
   /// Calls `callback` for each evaluation that has come since, and keeps the last one in `last`.
-  void read_all(Evaluation& last, const std::function<void(const Evaluation&)>& callback) {
+  void read_all(std::optional<Evaluation>& last, const std::function<void(const Evaluation&)>& callback) {
     Evaluation evaluation;
     while (::read(read_.get(), &evaluation, sizeof(evaluation)) == sizeof(evaluation)) {
       last = evaluation;
@@ -54,6 +57,7 @@ using detail::EvaluationPipe;
 using detail::TrainPlan;
 
 constexpr auto kTick = 100ms;
+constexpr std::int64_t kMostEpochs = 1'000'000'000;  // times 2^32 samples is a number of batches that fits
 
 /// The Arenas of a training, with their initial or resumed values.
 struct Memory {
@@ -176,10 +180,11 @@ void throw_if_diverged(const TrainPlan& plan) {
   const std::uint64_t at = plan.shared().diverged_at.load();
   if (at == 0) return;
   const auto checkpoint = latest_checkpoint(plan.options.run_directory);
-  throw Error(fmt::format("the loss became NaN or infinite at step {}; {}", at - 1,
+  throw Error(fmt::format("the loss or a parameter became NaN or infinite at step {}; {}", at - 1,
                           checkpoint ? fmt::format("the last good checkpoint is {}", checkpoint->string())
                                      : "there is no checkpoint from before"),
-              "lower --lr, or skip bad batches with --on-nan skip");
+              plan.options.on_nan == OnNan::skip ? "lower --lr: there were too many bad batches to skip"
+                                                 : "lower --lr, or skip bad batches with --on-nan skip");
 }
 
 }  // namespace
@@ -189,7 +194,8 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
       description_(std::move(description)),
       data_(std::move(data)),
       options_(std::move(options)) {
-  require(options_.epochs >= 1, "epochs must be at least 1, but is {}", options_.epochs);
+  require(options_.epochs >= 1 && options_.epochs <= kMostEpochs, "epochs must be 1 to {}, but is {}", kMostEpochs,
+          options_.epochs);
   require(options_.evaluate_every >= 0, "evaluate_every must not be negative, but is {}", options_.evaluate_every);
   require(options_.checkpoint_every >= 0, "checkpoint_every must not be negative, but is {}",
           options_.checkpoint_every);
@@ -199,6 +205,8 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
 }
 
 TrainResult Trainer::run() {
+  std::optional<StopSignals> signals;  // From now on, and not from the launch: one that comes earlier ends it at once.
+  if (options_.launcher.handle_signals) signals.emplace();
   detail::RunDirectory directory(options_.run_directory, options_.resume);
   const std::int64_t per_epoch =
       EpochSampler(data_.train.size(), options_.batch_size, options_.seed).batches_per_epoch();
@@ -218,17 +226,22 @@ TrainResult Trainer::run() {
                  .flat_numel = memory.flat_numel,
                  .optimizer_copies = optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
+                 .first_batch = first_batch,
                  .total_batches = static_cast<std::uint64_t>(per_epoch * options_.epochs),
                  .evaluations_fd = evaluations.write_end()};
   plan.share();
   directory.show_live(plan.model.segment());
-  return launch(plan, std::min(first_batch, plan.total_batches), evaluations);
+  if (plan.has_nothing_to_train()) {
+    log(LogLevel::warning,
+        "{} has been trained for {:g} of {} epochs: nothing is left to train; a larger --epochs goes on",
+        options_.resume->string(), static_cast<double>(first_batch) / static_cast<double>(per_epoch), options_.epochs);
+  }
+  return launch(plan, evaluations);
 }
 
-TrainResult Trainer::launch(const detail::TrainPlan& plan, std::uint64_t first_batch,
-                            detail::EvaluationPipe& evaluations) {
+TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations) {
   Launcher launcher(options_.launcher);
-  launcher.control().header().cursor.store(first_batch);
+  launcher.control().header().cursor.store(plan.first_batch);
   launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
   if (options_.mode == UpdateMode::sync) {
     launcher.on_death([&plan](const WorkerExit&) { plan.shared().round.break_for_all(); });
@@ -243,10 +256,13 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, std::uint64_t first_b
   result.launch = launcher.run([&plan](Worker& worker) { detail::train_worker(plan, worker); });
   evaluations.read_all(result.evaluation, on_evaluation_);
   throw_if_diverged(plan);
-  result.seconds = std::chrono::duration<double>(launcher.control().last_step() - began).count();
+  const std::chrono::duration<double> seconds = launcher.control().last_step() - began;
+  result.seconds = std::max(seconds.count(), 0.0);  // There may have been no step.
   result.samples = launcher.control().total_samples();
   result.skipped_steps = launcher.control().total_skipped();
-  result.checkpoint = latest_checkpoint(options_.run_directory).value();
+  result.checkpoint = latest_checkpoint(options_.run_directory);
+  if (!result.checkpoint && plan.has_nothing_to_train()) result.checkpoint = options_.resume;
+  if (!plan.shared().has_saved.load()) result.evaluation.reset();
   return result;
 }
 

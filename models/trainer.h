@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -49,6 +50,7 @@ struct TrainerOptions {
   std::filesystem::path run_directory;
   std::optional<std::filesystem::path> resume;  ///< a checkpoint directory or a .safetensors file
   std::string data_name;                        ///< written to state.json, so that `hogpen eval` finds the data
+  std::map<std::string, std::string> settings;  ///< of the program, written to state.json for who resumes it
 };
 
 /// Loss and accuracy on the test set.
@@ -71,8 +73,8 @@ struct TrainProgress {
 };
 
 struct TrainResult {
-  Evaluation evaluation;             ///< at the end
-  std::filesystem::path checkpoint;  ///< the last one
+  std::optional<Evaluation> evaluation;             ///< of the end; none when a second signal came before it was saved
+  std::optional<std::filesystem::path> checkpoint;  ///< the last one; older than the end when there is no `evaluation`
   std::uint64_t samples = 0;
   std::uint64_t skipped_steps = 0;
   double seconds = 0.0;  ///< from the start of the workers to their last step
@@ -98,14 +100,15 @@ class Trainer {
   /// Called after each evaluation, in the launcher.
   void on_evaluation(std::function<void(const Evaluation&)> callback) { on_evaluation_ = std::move(callback); }
 
-  /// Trains to the end, or until SIGINT or SIGTERM, and saves a checkpoint in either case.
+  /// Trains to the end, or until SIGINT or SIGTERM, and saves a checkpoint in either case. Where the checkpoint to
+  /// resume has all epochs already, it is evaluated and nothing is saved.
   ///
   /// Throws: UsageError when the run directory holds checkpoints that `resume` does not go on from, or is used by
   /// another run; FormatError for a damaged checkpoint; what `Launcher::run` throws; Error when the loss became NaN.
   TrainResult run();
 
  private:
-  TrainResult launch(const detail::TrainPlan& plan, std::uint64_t first_batch, detail::EvaluationPipe& evaluations);
+  TrainResult launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations);
 
   ModelFactory factory_;
   std::string description_;

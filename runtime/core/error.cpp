@@ -7,7 +7,8 @@ namespace hogpen {
 SystemError::SystemError(std::string_view call, int error_number, std::string hint)
     : Error(
           fmt::format("{}: {}", call, strerrordesc_np(error_number) ? strerrordesc_np(error_number) : "unknown error"),
-          std::move(hint)),
+          // Any call that opens something meets it, so that no place knows better.
+          hint.empty() && error_number == EMFILE ? "raise the limit on open files: ulimit -n" : std::move(hint)),
       error_number_(error_number) {}
 
 FormatError::FormatError(std::string file, std::string where, const std::string& message, std::string hint)
@@ -21,7 +22,7 @@ std::string signal_name(int signal) {
 }
 
 std::string WorkerExit::describe() const {
-  std::string text = fmt::format("worker {}", rank);
+  std::string text = name.empty() ? fmt::format("worker {}", rank) : name;
   if (pid != 0) text += fmt::format(" (pid {})", pid);
   if (signal) {
     text += fmt::format(" was killed by {}", signal_name(*signal));

@@ -17,6 +17,10 @@ class Error : public std::runtime_error {
   explicit Error(const std::string& message, std::string hint = {})
       : std::runtime_error(message), hint_(std::move(hint)) {}
   [[nodiscard]] const std::string& hint() const noexcept { return hint_; }
+  /// For who knows more than the place that threw. A hint that is there already stays.
+  void add_hint(std::string hint) {
+    if (hint_.empty()) hint_ = std::move(hint);
+  }
 
  private:
   std::string hint_;
@@ -28,7 +32,8 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-/// A system call failed. The message holds the call and the text of errno.
+/// A system call failed. The message holds the call and the text of errno. Too many open files have a hint of their
+/// own.
 class SystemError : public Error {
  public:
   SystemError(std::string_view call, int error_number, std::string hint = {});
@@ -65,6 +70,7 @@ class FormatError : public Error {
 /// How a worker ended.
 struct WorkerExit {
   int rank = 0;
+  std::string name = {};         ///< what it is called; empty: worker and its rank
   int pid = 0;                   ///< 0 for a worker that is a thread
   std::optional<int> exit_code;  ///< set when it ended by itself
   std::optional<int> signal;     ///< set when a signal ended it

@@ -20,12 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(std::string_view call, const fs::path& path, int error_number) {
-  std::string hint;
-  if (error_number == ENOSPC || error_number == EDQUOT) hint = "free space on that file system, or choose another one";
-  if (error_number == EACCES || error_number == EPERM || error_number == EROFS) {
-    hint = "choose a place where this user may write";
-  }
-  throw SystemError(fmt::format("{} {}", call, path.string()), error_number, std::move(hint));
+  throw SystemError(fmt::format("{} {}", call, path.string()), error_number, remedy_for(error_number));
 }
 
 void check(int result, std::string_view call, const fs::path& path) {
@@ -106,6 +101,20 @@ class RealFileSystem final : public FileSystem {
 };
 
 }  // namespace
+
+std::string remedy_for(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free space on that file system, or choose another one";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "choose a place where this user may write";
+    default:
+      return {};
+  }
+}
 
 FileSystem& FileSystem::real() {
   static RealFileSystem files;

@@ -30,6 +30,9 @@ class FileSystem {
   [[nodiscard]] static FileSystem& real();
 };
 
+/// What to do when a call on a file failed with this errno; empty where there is no more to say.
+[[nodiscard]] std::string remedy_for(int error_number);
+
 /// Replaces `path` by `content`, or leaves it as it was: temporary name, fsync, rename, fsync of the directory. A
 /// leftover temporary of a killed process ends in ".tmp".
 void write_atomically(FileSystem& files, const std::filesystem::path& path, std::string_view content);

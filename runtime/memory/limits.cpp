@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/core/error.h"
+#include "runtime/core/file.h"
 
 namespace hogpen {
 namespace {
@@ -152,6 +153,7 @@ MemoryLimit memory_limit(const fs::path& root) {
   const fs::path meminfo = root / "proc/meminfo";
   const auto available_kib = number_after(meminfo, "MemAvailable");
   if (!available_kib) {
+    (void)read_file(meminfo);  // Throws where it is not the file's content that is wrong.
     throw FormatError(meminfo.string(), "line MemAvailable", "there is none, or it holds no number",
                       "mount /proc, on Linux 3.14 or newer");
   }

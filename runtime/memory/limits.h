@@ -15,7 +15,7 @@ struct MemoryLimit {
 /// The smallest of what the system has available and of what each enclosing cgroup (v2, or the memory controller of v1)
 /// still allows. `root` stands in for "/" in tests.
 ///
-/// Throws: FormatError when /proc/meminfo has no MemAvailable.
+/// Throws: FormatError when /proc/meminfo has no MemAvailable; SystemError when it cannot be read.
 [[nodiscard]] MemoryLimit memory_limit(const std::filesystem::path& root = "/");
 
 /// The CPUs this process may use: its affinity mask, and no more than the cgroup's CPU quota rounded up; at least 1.

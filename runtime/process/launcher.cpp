@@ -1,5 +1,6 @@
 #include "runtime/process/launcher.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/process/process.h"
@@ -31,13 +32,19 @@ LaunchReport Launcher::run(WorkerBody body) {
 
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body) {
   if (workers_as == WorkersAs::threads) return body();
-  Process child = Process::start(body, {.name = "hogpen-prepare"});
-  const WorkerExit exit = child.wait(Deadline::never()).value();
+  Process child = Process::start(body, {.name = "hogpen-prepare", .ignore_stop_signals = true});
+  WorkerExit exit = child.wait(Deadline::never()).value();
   if (exit.ok()) return;
-  if (exit.exit_code != 2) throw WorkerError(exit);
-  const std::size_t hint = exit.message.find("\nhint: ");
-  if (hint == std::string::npos) throw UsageError(exit.message);
-  throw UsageError(exit.message.substr(0, hint), exit.message.substr(hint + std::string_view("\nhint: ").size()));
+  if (exit.signal) {
+    exit.name = "isolated child";
+    throw WorkerError(std::move(exit));
+  }
+  constexpr std::string_view kHint = "\nhint: ";  // as run_and_report writes it
+  const std::size_t end = std::min(exit.message.find(kHint), exit.message.size());
+  const std::string message = exit.message.substr(0, end);
+  const std::string hint = end < exit.message.size() ? exit.message.substr(end + kHint.size()) : "";
+  if (exit.exit_code == 2) throw UsageError(message, hint);
+  throw Error(message, hint);
 }
 
 }  // namespace hogpen

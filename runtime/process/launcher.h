@@ -17,15 +17,17 @@ enum class WorkersAs {
   threads,    ///< one address space: start is cheaper, but a crash ends all
 };
 
+/// A worker that dies is replaced, however often, as long as it got somewhere: `max_restarts` bounds the replacements
+/// of a rank in a row whose lives made no step. 0 replaces none: the first death ends the launch.
 struct LauncherOptions {
   int workers = 1;
   WorkersAs workers_as = WorkersAs::processes;
-  int max_restarts = 10;                   ///< of all workers together
+  int max_restarts = 10;
   int threads_per_worker = 0;              ///< of LibTorch's parallel regions; 0: usable CPUs / workers, at least 1
   std::chrono::milliseconds grace{5'000};  ///< from asking workers to stop to SIGKILL
   std::chrono::milliseconds keeper_grace{60'000};  ///< from the end of the workers to SIGKILL of the keeper
   std::chrono::milliseconds stall_timeout{0};  ///< a worker without a step boundary for so long is replaced; 0: never
-  bool handle_signals = true;                  ///< SIGINT and SIGTERM ask for the end; a second one kills
+  bool handle_signals = true;  ///< SIGINT and SIGTERM ask for the end; a second one kills (threads: the process)
 };
 
 /// How a launch went.
@@ -75,7 +77,8 @@ class Launcher {
 };
 
 /// Runs `body` in a child process (or, for threads, in place) and waits for it: for work that must not touch the
-/// zygote. Throws: WorkerError.
+/// zygote. Throws: WorkerError when a signal ended it; a UsageError or an Error with the message and hint of what
+/// `body` threw.
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body);
 
 }  // namespace hogpen

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 #include <algorithm>
 #include <array>
@@ -18,12 +17,10 @@ constexpr int kSignalEvent = -1;  // Other events carry a rank.
 constexpr auto kLookUp =
     std::chrono::milliseconds(50);  // for what makes no event: stalls, and a worker that asks for the end
 
-sigset_t stop_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  return set;
+// What a second signal does where threads stand in the way of an orderly end.
+void die_by(int signal) {
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
 }
 
 void watch(const Fd& epoll, int fd, int event_id) {
@@ -41,16 +38,7 @@ Supervisor::Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBl
                                               : std::max(1, usable_cpus() / options.workers)),
       epoll_(syscall_ok(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")) {
   if (!options_.handle_signals) return;
-  const sigset_t set = stop_signals();
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  signals_ = Fd(syscall_ok(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd"));
-  watch(epoll_, signals_.get(), kSignalEvent);
-}
-
-Supervisor::~Supervisor() {
-  if (!signals_) return;
-  const sigset_t set = stop_signals();
-  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  watch(epoll_, signals_.emplace().fd(), kSignalEvent);
 }
 
 LaunchReport Supervisor::run() {
@@ -77,9 +65,11 @@ void Supervisor::start(int rank) {
   WorkerSlot& slot = control_->slot(rank);
   slot.state.store(WorkerState::absent);
   slot.heartbeat.store(0);
+  const std::uint64_t steps_before = steps_of(rank);
   Life life{.incarnation = start_incarnation(options_.workers_as, control_, rank, threads_,
                                              is_keeper(rank) ? callbacks_.keeper : callbacks_.body),
-            .began = Deadline::Clock::now()};
+            .began = Deadline::Clock::now(),
+            .steps_before = steps_before};
   watch(epoll_, life.incarnation->sentinel(), rank);
   lives_[rank] = std::move(life);
 }
@@ -99,14 +89,14 @@ void Supervisor::wait_for_event(Deadline deadline) {
 }
 
 void Supervisor::on_signal() {
-  signalfd_siginfo info{};
-  while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+  while (const auto signal = signals_->next()) {
     if (report_.stopped_by) {  // The second one: the user will not wait.
       is_impatient_ = true;
+      if (options_.workers_as == WorkersAs::threads) die_by(*signal);
       for (auto& [rank, life] : lives_) kill(rank, life, "a second signal");
       continue;
     }
-    report_.stopped_by = static_cast<int>(info.ssi_signo);
+    report_.stopped_by = *signal;
     log(LogLevel::info, "{}: finishing the current step and saving; once more to kill",
         signal_name(*report_.stopped_by));
     ask_to_stop();
@@ -121,6 +111,7 @@ void Supervisor::on_end(int rank) {
   // Closing alone would not do: a child forked meanwhile holds a copy of the descriptor.
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, life.incarnation->sentinel(), nullptr);
   WorkerExit exit = life.incarnation->collect();
+  if (is_keeper(rank)) exit.name = "keeper";
   WorkerSlot& slot = control_->slot(rank);
   slot.pid.store(0);
   slot.state.store(exit.ok() ? WorkerState::finished : WorkerState::absent);
@@ -141,10 +132,12 @@ void Supervisor::on_failure(int rank, const Life& life, WorkerExit exit) {
     log(LogLevel::warning, "{} while it was to end anyway", exit.describe());
     return;
   }
-  if (may_replace(rank, exit)) {
+  if (may_replace(rank, life, exit)) {
+    const int in_a_row = fruitless_[rank];
+    log(LogLevel::warning, "{}; replaced{}", exit.describe(),
+        in_a_row == 0 ? ""
+                      : fmt::format(" ({} of at most {} in a row that made no step)", in_a_row, options_.max_restarts));
     report_.deaths.push_back(std::move(exit));
-    log(LogLevel::warning, "{}; replaced (restart {} of at most {})", report_.deaths.back().describe(),
-        report_.deaths.size(), options_.max_restarts);
     start(rank);
     return;
   }
@@ -155,10 +148,17 @@ void Supervisor::on_failure(int rank, const Life& life, WorkerExit exit) {
   ask_to_stop();
 }
 
-bool Supervisor::may_replace(int rank, const WorkerExit& exit) const noexcept {
+bool Supervisor::may_replace(int rank, const Life& life, const WorkerExit& exit) {
   if (exit.exit_code == 2) return false;  // It would fail again: see Process::start.
-  if (is_keeper(rank) && exit.exit_code) return false;
-  return static_cast<int>(report_.deaths.size()) < options_.max_restarts;
+  if (is_keeper(rank) && (exit.exit_code || life.was_killed)) return false;
+  int& in_a_row = fruitless_[rank];
+  in_a_row = steps_of(rank) == life.steps_before ? in_a_row + 1 : 0;
+  return options_.max_restarts > 0 && in_a_row <= options_.max_restarts;
+}
+
+std::uint64_t Supervisor::steps_of(int rank) const noexcept {
+  const WorkerSlot& slot = control_->slot(rank);
+  return slot.steps.load() + slot.skipped.load();
 }
 
 void Supervisor::ask_to_stop() {

@@ -9,6 +9,7 @@
 #include "runtime/core/fd.h"
 #include "runtime/process/incarnation.h"
 #include "runtime/process/launcher.h"
+#include "runtime/process/stop_signals.h"
 
 namespace hogpen::detail {
 
@@ -27,7 +28,6 @@ struct Callbacks {
 class Supervisor {
  public:
   Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBlock> control, Callbacks callbacks);
-  ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
@@ -37,8 +37,9 @@ class Supervisor {
   struct Life {
     std::unique_ptr<Incarnation> incarnation;
     Deadline::Clock::time_point began;
-    bool was_killed = false;   // by us, at the end of the grace
-    bool has_stalled = false;  // killed by us for that
+    std::uint64_t steps_before = 0;  // by earlier lives of its rank
+    bool was_killed = false;         // by us, at the end of the grace
+    bool has_stalled = false;        // killed by us for that
   };
 
   void start(int rank);
@@ -46,7 +47,8 @@ class Supervisor {
   void on_signal();
   void on_end(int rank);
   void on_failure(int rank, const Life& life, WorkerExit exit);
-  [[nodiscard]] bool may_replace(int rank, const WorkerExit& exit) const noexcept;
+  [[nodiscard]] bool may_replace(int rank, const Life& life, const WorkerExit& exit);
+  [[nodiscard]] std::uint64_t steps_of(int rank) const noexcept;
   void ask_to_stop();
   void kill(int rank, Life& life, const char* reason);
   void look_for_stalls();
@@ -59,8 +61,9 @@ class Supervisor {
   Callbacks callbacks_;
   int threads_ = 1;
   Fd epoll_;
-  Fd signals_;
-  std::map<int, Life> lives_;  // by rank
+  std::optional<StopSignals> signals_;
+  std::map<int, Life> lives_;     // by rank
+  std::map<int, int> fruitless_;  // deaths of a rank, since one of its lives made a step
   LaunchReport report_;
   std::optional<WorkerExit> failure_;
   bool stalled_out_ = false;

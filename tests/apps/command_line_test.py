@@ -1,4 +1,4 @@
-"""What the command line takes and refuses, without training anything."""
+"""What the command line takes and refuses."""
 import os
 import subprocess
 
@@ -89,9 +89,25 @@ class Numbers(hogpen.CommandTest):
 
     def test_numbers_beyond_all_bounds_are_refused(self):
         self.refuse("train", "--epochs", 10**30, says="--epochs: must be at most")
+        self.refuse("train", "--epochs", 9 * 10**18, says="--epochs: must be at most 1000000000, but is")
         self.refuse("train", "--epochs", -10**30, says="--epochs: must be at least 1")
         self.refuse("train", "--lr", "nan", says="--lr: must be at least 0, but is nan")
         self.refuse("train", "--lr", "inf", says="--lr: must be less than inf, but is inf")
+
+
+class Workers(hogpen.CommandTest):
+    def test_auto_is_as_many_as_cpus_may_be_used(self):
+        one = lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        for option in ("--workers", "--nproc-per-node"):
+            result = self.succeed("train", "--data=synthetic:64", "--epochs=1", option, "auto", preexec_fn=one)
+            self.assertIn("workers  1 process, hogwild\n", result.stderr)
+        self.refuse("train", "--workers", "many", says="--workers: 'many' is no whole number")
+
+
+class LargeBatches(hogpen.CommandTest):
+    def test_a_batch_of_more_than_all_samples_is_all_samples(self):
+        result = self.succeed("train", "--data=synthetic:64", "--epochs=2", "--batch-size", 9 * 10**18, "--run-dir=run")
+        self.assertIn("checkpoint run/checkpoints/step-2\n", result.stdout)
 
 
 class OptionsWithoutEffect(hogpen.CommandTest):

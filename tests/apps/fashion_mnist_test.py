@@ -63,7 +63,7 @@ class MainJob(hogpen.CommandTest):
         self.assertGreater(result["accuracy"], 0.8)
 
     def test_random_kills_of_workers_do_not_change_the_outcome(self):
-        process = self.start_hogpen(*TRAIN, "--epochs=10", "--run-dir=run", "--max-restarts=1000", "--quiet")
+        process = self.start_hogpen(*TRAIN, "--epochs=10", "--run-dir=run", "--quiet")
         kills = 0
 
         def kill_every_200_ms():
@@ -86,7 +86,8 @@ class MainJob(hogpen.CommandTest):
         self.assertGreater(kills, 3)
         self.assertGreaterEqual(len(result["restarts"]), kills - 4, "a worker killed after its last batch needs no successor")
         self.assertGreaterEqual(result["samples"], 600_000 - 64 * kills, "a death costs one batch")
-        self.assertEqual(sorted(path.name for path in (self.directory / "run").iterdir())[0], "checkpoints")
+        left = {re.sub(r"tfevents.*", "tfevents", path.name) for path in (self.directory / "run").iterdir()}
+        self.assertEqual(left, {"checkpoints", "metrics.jsonl", "events.out.tfevents"})
         self.assertFalse(list(self.directory.rglob("*.tmp")))
 
     def test_killing_the_launcher_takes_all_along_and_the_next_run_goes_on(self):
@@ -99,8 +100,13 @@ class MainJob(hogpen.CommandTest):
         process.wait()
         self.wait_until(lambda: not any(map(is_alive, family)), "the end of the workers")
         self.assertEqual(set(os.listdir("/dev/shm")), before)
-        step = json.loads(self.succeed(*TRAIN, "--epochs=2", "--run-dir=run", "--resume=auto").stdout)["step"]
-        self.assertGreaterEqual(step, 2 * 938)
+        saved = max(int(path.name.removeprefix("step-")) for path in self.directory.glob("run/checkpoints/step-*[0-9]"))
+        epochs = saved // 938 + 1
+        again = self.succeed(*TRAIN, f"--epochs={epochs}", "--run-dir=run", "--resume=auto")
+        self.assertIn(f"resumes  run/checkpoints/step-{saved}\n", again.stderr)
+        result = json.loads(again.stdout)
+        self.assertEqual(result["step"], epochs * 938)
+        self.assertLessEqual(result["samples"], (epochs * 938 - saved) * 64)
         self.assertFalse(list(self.directory.rglob("*.tmp")))
         self.assertFalse((self.directory / "run" / "live.safetensors").is_symlink())
 
@@ -149,10 +155,21 @@ class SmallMachines(hogpen.CommandTest):
         listing = result.stderr.splitlines()[-2:]
         self.assertTrue(all(re.fullmatch(r"step-\d+", name) for name in listing), listing)
 
+    def test_a_disk_that_is_full_from_the_start_costs_the_metrics_once_and_ends_with_advice(self):
+        # Two pages: one for metrics.jsonl, one for TensorBoard's events.
+        result = self.in_mount_namespace("mkdir small && mount -t tmpfs -o size=8k tmpfs small", "train",
+                                         "--data=synthetic:640", "--workers=2", "--epochs=500", "--run-dir=small/run")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertEqual(result.stderr.count("metrics are being lost: write to "), 1, result.stderr)
+        self.assertRegex(result.stderr, r"no checkpoint was written: .*training goes on \(hint: free space")
+        self.assertRegex(result.stderr, r"(?m)^hogpen: error: the keeper, which evaluates and saves, failed: .*No space left")
+        self.assertIn("hint: free space", result.stderr.splitlines()[-1])
+
     def test_a_read_only_directory_is_refused_before_training(self):
         result = self.in_mount_namespace("mkdir fixed && mount -t tmpfs -o ro tmpfs fixed", *TRAIN, "--run-dir=fixed/run")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("cannot make the run directory fixed/run: Read-only file system", result.stderr)
+        self.assertIn("hint: choose another with --run-dir", result.stderr)
 
     def test_a_limit_on_file_size_is_named(self):
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))

@@ -72,6 +72,60 @@ class Resume(hogpen.CommandTest):
         (self.directory / "a/checkpoints").mkdir(parents=True)
         self.refuse("train", *hogpen.SMALL, "--resume=a", says="the run a has no complete checkpoint")
 
+    def test_a_run_that_has_all_its_epochs_is_evaluated_and_left_as_it_is(self):
+        first, _ = self.train("--run-dir=a", "--checkpoint-every=0", epochs=3)
+        for epochs in (3, 2):
+            result, talk = self.train("--run-dir=a", "--resume=auto", epochs=epochs)
+            self.assertIn(f"has been trained for 3 of {epochs} epochs: nothing is left to train; a larger --epochs goes on", talk)
+            self.assertEqual((result["step"], result["epoch"], result["samples"]), (3 * EPOCH, 3, 0))
+            self.assertEqual(result["accuracy"], first["accuracy"])
+            self.assertEqual(result["checkpoint"], first["checkpoint"])
+        self.assertEqual([path.name for path in (self.directory / "a/checkpoints").iterdir()], [f"step-{3 * EPOCH}"])
+
+    def test_what_is_not_given_is_taken_from_the_checkpoint(self):
+        model = "Linear(784,16) Tanh Linear(16,10)"
+        self.succeed("train", "--data=synthetic:640", "--workers=1", "--epochs=4", "--run-dir=a", f"--model={model}",
+                     "--optimizer=adam", "--lr=0.002", "--lr-schedule=cosine", "--min-lr=0.001", env={"HOGPEN_SEED": 7})
+        result = self.succeed("train", "--run-dir=a", "--resume=auto", "--epochs=5", "-v", env={"HOGPEN_LR": 0.003})
+        state = self.state_of("a")
+        self.assertEqual((state["step"], state["model"], state["data"], state["seed"], state["workers"]),
+                         (5 * EPOCH, model, "synthetic:640", 7, 1))
+        self.assertEqual((state["optimizer"]["kind"], state["lr_schedule"]["base_lr"], state["lr_schedule"]["min_lr"]),
+                         ("adam", 0.003, 0.001))
+        self.assertIn(f"min-lr = 0.001  (from {self.directory}/a/checkpoints/step-{4 * EPOCH})", result.stderr)
+        self.assertIn("lr = 0.003  (from HOGPEN_LR)", result.stderr)
+
+    def test_another_schedule_is_not_held_back_by_settings_of_the_first(self):
+        self.train("--run-dir=a", "--lr-schedule=cosine", "--min-lr=0.01")
+        self.train("--run-dir=a", "--resume=auto", "--lr-schedule=constant", epochs=2)
+        self.assertEqual(self.state_of("a")["lr_schedule"]["kind"], "constant")
+
+    def test_the_newest_are_kept(self):
+        for epochs in (1, 2, 3):
+            self.train("--run-dir=a", "--resume=auto", "--keep=2", "--checkpoint-every=0", epochs=epochs)
+        self.assertEqual({path.name for path in (self.directory / "a/checkpoints").iterdir()},
+                         {f"step-{2 * EPOCH}", f"step-{3 * EPOCH}"})
+
+    def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_named(self):
+        for epochs in (1, 2):
+            self.train("--run-dir=a", "--resume=auto", "--checkpoint-every=0", epochs=epochs)
+        newest = self.directory / f"a/checkpoints/step-{2 * EPOCH}"
+        weights = bytearray((newest / "model.safetensors").read_bytes())
+        weights[-100] ^= 1
+        (newest / "model.safetensors").write_bytes(weights)
+        older = f"{self.directory / 'a/checkpoints'}/step-{EPOCH}"
+        self.refuse("train", "--run-dir=a", "--resume=auto", "--epochs=3", says="is damaged",
+                    hint=f"the one before is {older}; --resume auto goes on from it once the damaged one is moved away")
+        newest.rename(newest.with_name("damaged"))
+        result, _ = self.train("--run-dir=a", "--resume=auto", epochs=3)
+        self.assertEqual(result["samples"], 2 * 640)
+
+    def test_a_refused_checkpoint_leaves_no_run_directory(self):
+        first, _ = self.train("--run-dir=a")
+        self.refuse("train", "--resume", first["checkpoint"], "--run-dir=b", "--optimizer=adam",
+                    says="was trained with the optimizer sgd, but adam was asked for")
+        self.assertFalse((self.directory / "b").exists())
+
 
 if __name__ == "__main__":
     hogpen.main()

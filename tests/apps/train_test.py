@@ -1,13 +1,16 @@
 """`hogpen train` and `hogpen eval` from start to end: results, signals, dead workers, and what people see."""
 import fcntl
+import contextlib
 import json
 import os
 import pty
 import re
+import resource
 import signal
 import struct
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import hogpen
@@ -20,7 +23,8 @@ def children(pid):
     """Names and process ids of the workers and the keeper."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found[Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It has ended since.
+            found[Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
     return found
 
 
@@ -32,6 +36,15 @@ class LongRun(hogpen.CommandTest):
                         "the first checkpoint")
         self.assertIsNone(process.poll(), "it ended by itself")
         return process
+
+    def stop_a_worker(self, process):
+        """Freezes it in the middle of a step."""
+        victim = children(process.pid)["hogpen-1"]
+        os.kill(victim, signal.SIGSTOP)
+        return victim
+
+    def steps(self, run="run"):
+        return {int(path.name.removeprefix("step-")) for path in (self.directory / run).glob("checkpoints/step-*[0-9]")}
 
     def finish(self, process):
         stdout, stderr = process.communicate(timeout=hogpen.TIMEOUT)
@@ -120,7 +133,26 @@ class Failures(hogpen.CommandTest):
         result = self.run_hogpen("train", *hogpen.SMALL, "--lr=1e30")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("NaN", result.stderr)
+        self.assertIn("hint: lower --lr, or skip bad batches with --on-nan skip", result.stderr)
+
+    def test_too_many_skipped_batches_are_a_failure_that_does_not_advise_to_skip(self):
+        result = self.run_hogpen("train", *hogpen.SMALL, "--epochs=100", "--lr=1e30", "--on-nan=skip")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("hint: lower --lr: there were too many bad batches to skip\n", result.stderr)
+
+    def test_parameters_lost_in_the_last_step_are_a_failure_too(self):
+        result = self.run_hogpen("train", "--data=synthetic:64", "--epochs=1", "--workers=1", "--lr=1e39")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("NaN or infinite", result.stderr)
+        self.assertIn("loss nan  accuracy", result.stderr)
         self.assertIn("hint: lower --lr", result.stderr)
+
+    def test_too_few_open_files_are_named_with_a_remedy(self):
+        result = self.run_hogpen("train", *hogpen.SMALL,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)))
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("Too many open files", result.stderr)
+        self.assertIn("hint: raise the limit on open files: ulimit -n", result.stderr)
 
     def test_the_keepers_failure_is_no_workers_death(self):
         (self.directory / "run/metrics.jsonl").mkdir(parents=True)
@@ -131,16 +163,78 @@ class Failures(hogpen.CommandTest):
 
 class Signals(LongRun):
     def test_sigint_and_sigterm_save_and_say_so_by_the_exit_code(self):
-        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            with self.subTest(number=number):
-                process = self.start(run=number.name)
-                process.send_signal(number)
-                returncode, stdout, stderr = self.finish(process)
-                result = json.loads(stdout)
-                self.assertEqual(returncode, code, stderr)
-                self.assertEqual(result["stopped_by"], number.name)
-                self.assertEqual(self.state_of(number.name)["step"], result["step"])
-                self.assertIn(f"to go on: hogpen train --run-dir {number.name} --resume auto", stderr)
+        for workers_as in ("processes", "threads"):
+            for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+                with self.subTest(workers_as=workers_as, number=number):
+                    run = f"{workers_as}-{number.name}"
+                    process = self.start(f"--workers-as={workers_as}", run=run)
+                    process.send_signal(number)
+                    returncode, stdout, stderr = self.finish(process)
+                    self.assertEqual(returncode, code, stderr)
+                    result = json.loads(stdout)
+                    self.assertEqual(result["stopped_by"], number.name)
+                    self.assertEqual(self.state_of(run)["step"], result["step"])
+                    self.assertIn(f"to go on: hogpen train --run-dir {run} --resume auto", stderr)
+                    self.assertFalse((self.directory / run / "live.safetensors").is_symlink())
+
+    def test_a_second_signal_kills_and_names_the_checkpoint_that_there_is(self):
+        process = self.start()
+        self.stop_a_worker(process)
+        process.send_signal(signal.SIGINT)
+        self.wait_until(lambda: "once more to kill" in process.stderr.readline(), "the answer to the first")
+        process.send_signal(signal.SIGINT)
+        returncode, stdout, stderr = self.finish(process)
+        self.assertEqual(returncode, 130, stderr)
+        result = json.loads(stdout)
+        self.assertIsNone(result["accuracy"])
+        self.assertEqual(result["checkpoint"], f"{self.directory}/run/checkpoints/step-{max(self.steps())}")
+        self.assertIn("stopped by SIGINT and killed before saving; to go on: hogpen train --run-dir run --resume auto", stderr)
+
+    def test_a_second_signal_before_the_first_checkpoint_says_that_nothing_was_saved(self):
+        process = self.start_hogpen("train", *LONG, "--checkpoint-every=0", "--run-dir=run")
+        self.wait_until(lambda: "hogpen-1" in children(process.pid), "the workers")
+        self.stop_a_worker(process)
+        process.send_signal(signal.SIGINT)
+        self.wait_until(lambda: "once more to kill" in process.stderr.readline(), "the answer to the first")
+        process.send_signal(signal.SIGINT)
+        returncode, stdout, stderr = self.finish(process)
+        self.assertEqual((returncode, stdout), (130, ""), stderr)
+        self.assertIn("stopped by SIGINT and killed before saving; nothing was saved\n", stderr)
+
+    def test_the_grace_is_how_long_a_worker_may_take_to_stop(self):
+        process = self.start("--grace=0.1")
+        self.stop_a_worker(process)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        returncode, stdout, stderr = self.finish(process)
+        self.assertLess(time.monotonic() - began, 4, "the default is 5 s")
+        self.assertEqual(returncode, 130, stderr)
+        self.assertIn("worker 1 did not end in time: killed", stderr)
+        self.assertEqual(self.state_of("run")["step"], json.loads(stdout)["step"])
+
+
+class Checkpoints(LongRun):
+    def test_a_fuzzy_one_does_not_wait_for_a_worker_that_hangs(self):
+        process = self.start("--checkpoint=fuzzy")
+        victim = self.stop_a_worker(process)
+        before = max(self.steps())
+        self.wait_until(lambda: max(self.steps()) > before, "a checkpoint while the worker hangs")
+        os.kill(victim, signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        returncode, _, stderr = self.finish(process)
+        self.assertEqual(returncode, 130, stderr)
+        self.assertNotIn("did not come to a step boundary", stderr)
+
+
+class Threads(LongRun):
+    def test_a_worker_has_as_many_as_it_is_given(self):
+        for threads in (1, 2):
+            # A batch so large that LibTorch divides its work.
+            process = self.start(f"--threads-per-worker={threads}", "--batch-size=2000", run=f"run-{threads}")
+            worker = children(process.pid)["hogpen-0"]
+            self.assertEqual(len(list(Path(f"/proc/{worker}/task").iterdir())), threads)
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(self.finish(process)[0], 130)
 
 
 class Deaths(LongRun):
@@ -157,6 +251,33 @@ class Deaths(LongRun):
                          [(0, victim, "SIGKILL")])
         self.assertIn("1 restart:", stderr)
 
+    def test_deaths_leave_no_descriptor_in_the_launcher(self):
+        process = self.start()
+        descriptors = lambda: len(os.listdir(f"/proc/{process.pid}/fd"))
+        before = descriptors()
+        for _ in range(15):  # more than --max-restarts allows of deaths without a step between
+            victim = children(process.pid)["hogpen-0"]
+            os.kill(victim, signal.SIGKILL)
+            self.wait_until(lambda: children(process.pid).get("hogpen-0", victim) != victim, "a new worker")
+            saved = max(self.steps())
+            self.wait_until(lambda: max(self.steps()) > saved, "progress")
+        self.assertEqual(descriptors(), before)
+        process.send_signal(signal.SIGINT)
+        returncode, stdout, stderr = self.finish(process)
+        self.assertEqual(returncode, 130, stderr)
+        self.assertEqual(len(json.loads(stdout)["restarts"]), 15)
+
+    def test_the_keeper_is_replaced_too_and_called_by_its_name(self):
+        process = self.start()
+        victim = children(process.pid)["hogpen-keeper"]
+        os.kill(victim, signal.SIGKILL)
+        self.wait_until(lambda: children(process.pid).get("hogpen-keeper", victim) != victim, "a new keeper")
+        process.send_signal(signal.SIGINT)
+        returncode, stdout, stderr = self.finish(process)
+        self.assertEqual(returncode, 130, stderr)
+        self.assertEqual([death["name"] for death in json.loads(stdout)["restarts"]], ["keeper"])
+        self.assertIn(f"keeper (pid {victim}) was killed by SIGKILL; replaced", stderr)
+
     def test_a_death_beyond_the_allowed_restarts_has_its_own_exit_code(self):
         process = self.start("--max-restarts=0")
         os.kill(children(process.pid)["hogpen-1"], signal.SIGKILL)
@@ -164,6 +285,9 @@ class Deaths(LongRun):
         self.assertEqual((returncode, stdout), (3, ""), stderr)
         self.assertIn("worker 1", stderr)
         self.assertIn("SIGKILL", stderr)
+        hint = stderr.rpartition("hint: ")[2]
+        for advice in ("see hogpen info", "hogpen train --run-dir run --resume auto", "--max-restarts"):
+            self.assertIn(advice, hint)
 
     def test_a_worker_that_stands_still_has_its_own_exit_code(self):
         process = self.start("--max-restarts=0", "--stall-timeout=2")

@@ -202,6 +202,22 @@ TEST_P(LauncherTest, APauseThatOneWorkerDoesNotReachIsGivenUp) {
   });
 }
 
+TEST_P(LauncherTest, ALifeThatMadeAStepRenewsTheRestartsOfItsRank) {
+  constexpr std::uint64_t kLives = 12;
+  LauncherOptions some = options(2);
+  some.max_restarts = 2;
+  Launcher launcher(some);
+  const LaunchReport report = launcher.run([](Worker& worker) {
+    worker.wait_for_start();
+    if (worker.rank() == 1) return;
+    const auto life = worker.claim(kLives);
+    if (!life) return;
+    if (*life % 3 == 2) worker.step_done(1, 0.0);  // Two lives of three come to nothing.
+    throw std::runtime_error("on and on");
+  });
+  EXPECT_EQ(report.deaths.size(), kLives);
+}
+
 TEST_P(LauncherTest, ASignalAsksForTheEndAndIsReported) {
   for (const int signal : {SIGINT, SIGTERM}) {
     Launcher launcher(options(2));
@@ -219,6 +235,30 @@ TEST_P(LauncherTest, ASignalAsksForTheEndAndIsReported) {
   }
 }
 
+class ThreadLauncherTest : public LauncherTest {};
+INSTANTIATE_TEST_SUITE_P(As, ThreadLauncherTest, ::testing::Values(WorkersAs::threads),
+                         [](const auto&) { return "threads"; });
+
+TEST_P(ThreadLauncherTest, ASignalThatAnEarlierThreadGetsAsksForTheEndToo) {
+  std::atomic<bool> is_over = false;
+  std::thread earlier([&] {
+    while (!is_over.load()) std::this_thread::sleep_for(1ms);
+  });
+  Launcher launcher(options(2));
+  launcher.every(1ms, [&, sent = false]() mutable {
+    if (!sent && launcher.control().total_steps() > 0) {
+      sent = ::pthread_kill(earlier.native_handle(), SIGTERM) == 0;
+    }
+  });
+  const LaunchReport report = launcher.run([](Worker& worker) {
+    worker.wait_for_start();
+    for (; !worker.should_stop(); worker.pause_point()) worker.step_done(1, 0.0);
+  });
+  EXPECT_EQ(report.stopped_by, SIGTERM);
+  is_over.store(true);
+  earlier.join();
+}
+
 INSTANTIATE_TEST_SUITE_P(As, LauncherTest, ::testing::Values(WorkersAs::processes, WorkersAs::threads),
                          [](const auto& as) { return as.param == WorkersAs::processes ? "processes" : "threads"; });
 
@@ -233,10 +273,8 @@ TEST_P(ProcessLauncherTest, WhatTheTickThrowsEndsTheLaunch) {
 }
 
 TEST_P(ProcessLauncherTest, KilledWorkersAreReplacedAndOnlyTheirChunksAreLost) {
-  constexpr std::size_t kKills = 30;
-  LauncherOptions some = options(4);
-  some.max_restarts = 1000;
-  Launcher launcher(some);
+  constexpr std::size_t kKills = 30;  // more than max_restarts: each life gets somewhere
+  Launcher launcher(options(4));
   ControlBlock& control = launcher.control();
   std::size_t kills = 0;
   launcher.every(5ms, [&] {
@@ -367,6 +405,18 @@ TEST(RunIsolated, PassesAUsageErrorOn) {
       EXPECT_STREQ(error.what(), "no such hog");
       EXPECT_EQ(error.hint(), "look in the pen");
     }
+  }
+}
+
+TEST(RunIsolated, PassesAnyErrorOnAsOneThatIsNoWorkers) {
+  try {
+    run_isolated(WorkersAs::processes, [] { throw SystemError("open of the sty", EMFILE); });
+    FAIL() << "it did not throw";
+  } catch (const WorkerError&) {
+    FAIL() << "no worker has died";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "open of the sty: Too many open files");
+    EXPECT_EQ(error.hint(), "raise the limit on open files: ulimit -n");
   }
 }
 
