@@ -1,6 +1,6 @@
 """`hogpen train` and `hogpen eval` from start to end: results, signals, dead workers, and what people see."""
-import fcntl
 import contextlib
+import fcntl
 import json
 import os
 import pty
