@@ -18,10 +18,6 @@ using std::chrono::milliseconds;
 
 constexpr int kMostDeathsInARow = 10;  // of workers that came to no task
 
-std::int64_t now() noexcept {
-  return Deadline::Clock::now().time_since_epoch().count();
-}
-
 // Runs in a process of its own, forked from the pool's owner: starts the workers, replaces those that end, and gives
 // back what a dead one held.
 class PoolSupervisor {
@@ -81,7 +77,7 @@ class PoolSupervisor {
     if (const auto exit = watched.process.wait(Deadline::after(milliseconds::zero()))) return replace(worker, *exit);
     const std::int64_t since = table_.place(worker).since.load();
     const auto limit = std::chrono::nanoseconds(options_.task_timeout).count();
-    if (limit == 0 || since == 0 || now() - since <= limit || watched.timed_out != 0) return;
+    if (limit == 0 || since == 0 || monotonic_nanoseconds() - since <= limit || watched.timed_out != 0) return;
     watched.timed_out = since;
     watched.process.kill();
   }

@@ -5,10 +5,6 @@
 namespace hogpen {
 namespace {
 
-std::int64_t now() noexcept {
-  return Deadline::Clock::now().time_since_epoch().count();
-}
-
 void run_chunk(JobTable& table, std::uint32_t worker, const Claim& claim) {
   const JobSlot& job = table.slot(claim.slot);
   const std::uint64_t first = claim.chunk * job.chunk_size;
@@ -50,7 +46,7 @@ void run_pool_worker(PoolState& pool, std::uint32_t worker, std::uint64_t most_t
         },
         Deadline::never());
     if (is_over) return place.stage.store(WorkerPlace::left);
-    place.since.store(now());
+    place.since.store(monotonic_nanoseconds());
     run_chunk(table, worker, *claim);
     place.since.store(0);
   }

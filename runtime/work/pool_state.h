@@ -6,6 +6,11 @@
 
 namespace hogpen {
 
+/// For WorkerPlace::since.
+[[nodiscard]] inline std::int64_t monotonic_nanoseconds() noexcept {
+  return Deadline::Clock::now().time_since_epoch().count();
+}
+
 /// All that a pool's owner, its supervisor and its workers share.
 ///
 /// Sharing: processes and threads. Owns: nothing outside its own bytes.

@@ -15,6 +15,7 @@
 #include "runtime/process/process.h"
 #include "runtime/sync/event.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
@@ -50,13 +51,6 @@ std::int64_t shared_kilobytes_of_the_machine() {
   return -1;
 }
 
-template <class Ready>
-bool wait_until(Ready ready) {
-  const Deadline deadline = Deadline::after(kPatience);
-  while (!ready() && !deadline.has_passed()) std::this_thread::sleep_for(5ms);
-  return ready();
-}
-
 // In Python what torch_shm_manager or resource_tracker would have removed stays in /dev/shm when they are killed as
 // well.
 TEST(ComplaintSegmentsLeftAfterSIGKILL, TheMemoryOfKilledProcessesIsGone) {
@@ -81,11 +75,12 @@ TEST(ComplaintSegmentsLeftAfterSIGKILL, TheMemoryOfKilledProcessesIsGone) {
   owner->kill();
   ASSERT_TRUE(owner->wait(Deadline::after(kPatience)).has_value());
   owner.reset();
-  EXPECT_TRUE(wait_until([&] {
-    release_shares_of_the_dead();  // as the next user of the heap would
-    return shared_kilobytes_of_the_machine() < shared_before + kKilobytes / 4;
-  })) << shared_kilobytes_of_the_machine()
-      << " KB, before " << shared_before;
+  EXPECT_TRUE(wait_until(kPatience,
+                         [&] {
+                           release_shares_of_the_dead();  // as the next user of the heap would
+                           return shared_kilobytes_of_the_machine() < shared_before + kKilobytes / 4;
+                         }))
+      << shared_kilobytes_of_the_machine() << " KB, before " << shared_before;
   EXPECT_EQ(Footprint::now(), before);
 }
 

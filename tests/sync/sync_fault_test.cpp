@@ -18,6 +18,7 @@
 #include "runtime/sync/semaphore.h"
 #include "runtime/sync/shared_array.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
@@ -39,13 +40,6 @@ class SyncFault : public testing::Test {
  private:
   Footprint before_;
 };
-
-template <class Ready>
-bool wait_until(Ready ready) {
-  const Deadline deadline = Deadline::after(kPatience);
-  while (!ready() && !deadline.has_passed()) std::this_thread::sleep_for(100us);
-  return ready();
-}
 
 // Two numbers that are equal whenever nobody is in the critical section.
 struct Pair {
@@ -92,7 +86,8 @@ TEST_F(SyncFault, AThousandKillsInACriticalSectionBlockNobodyAndAreAllNoticed) {
     victim.kill();
     ASSERT_TRUE(victim.wait(Deadline::after(kPatience)).has_value());
     victim = start();
-    ASSERT_TRUE(wait_until([&] { return tally->rounds.value() != rounds; })) << "nobody goes on after kill " << kill;
+    ASSERT_TRUE(wait_until(kPatience, [&] { return tally->rounds.value() != rounds; }))
+        << "nobody goes on after kill " << kill;
   }
   workers.clear();
   const auto guard = pair.lock(Deadline::after(kPatience));
@@ -110,7 +105,7 @@ TEST_F(SyncFault, AWakeUpThatAKilledWaiterTookAlongIsNotMissedByTheNext) {
   std::optional guard = mutex->lock(Deadline::after(kPatience));
   ASSERT_TRUE(guard.has_value());
   Process waiter = Process::start([&] { (void)mutex->lock(); });
-  ASSERT_TRUE(wait_until([&] { return (word & FUTEX_WAITERS) != 0; })) << "the waiter does not sleep";
+  ASSERT_TRUE(wait_until(kPatience, [&] { return (word & FUTEX_WAITERS) != 0; })) << "the waiter does not sleep";
   std::this_thread::sleep_for(10ms);  // from the mark to the sleep
   word &= ~FUTEX_WAITERS;
   guard.reset();
@@ -217,7 +212,7 @@ TEST_F(SyncFault, KilledWaitersTakeNobodyAlong) {
       gone->add();
     }));
   }
-  ASSERT_TRUE(wait_until([&] { return arrived->value() == kWaiters; }));
+  ASSERT_TRUE(wait_until(kPatience, [&] { return arrived->value() == kWaiters; }));
   std::this_thread::sleep_for(20ms);  // They sleep by now.
   waiters[0].kill();
   event->set();

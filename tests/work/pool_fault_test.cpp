@@ -14,6 +14,7 @@
 #include "runtime/sync/shared_array.h"
 #include "runtime/work/pool.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
@@ -33,13 +34,6 @@ class PoolFault : public testing::Test {
  private:
   Footprint before_;
 };
-
-template <class Ready>
-bool wait_until(Ready ready) {
-  const Deadline deadline = Deadline::after(kPatience);
-  while (!ready() && !deadline.has_passed()) std::this_thread::sleep_for(1ms);
-  return ready();
-}
 
 bool is_gone(int pid) {
   return ::kill(pid, 0) != 0;
@@ -166,7 +160,7 @@ TEST_F(PoolFault, AKilledSupervisorIsAnErrorForWhoWaits) {
   });
   ::kill(supervisor, SIGKILL);
   EXPECT_THROW(stuck.get(Deadline::after(kPatience)), WorkerError);
-  EXPECT_TRUE(wait_until([&] { return is_gone(worker); })) << "a worker must die with its supervisor";
+  EXPECT_TRUE(wait_until(kPatience, [&] { return is_gone(worker); })) << "a worker must die with its supervisor";
 }
 
 TEST_F(PoolFault, ADeadOwnerTakesSupervisorAndWorkersAlong) {
@@ -181,13 +175,13 @@ TEST_F(PoolFault, ADeadOwnerTakesSupervisorAndWorkersAlong) {
       for (std::size_t i = 0; i < 2; ++i) pids.at(i + 1) = workers.at(i);
       return pids[1] != 0 && pids[2] != 0;
     };
-    (void)wait_until(all_run);
+    (void)wait_until(kPatience, all_run);
     ::raise(SIGKILL);
   });
   EXPECT_EQ(owner.wait(Deadline::after(kPatience))->signal, SIGKILL);
   for (const int pid : pids) {
     ASSERT_GT(pid, 0);
-    EXPECT_TRUE(wait_until([&] { return ::waitpid(pid, nullptr, WNOHANG) == pid || is_gone(pid); }));
+    EXPECT_TRUE(wait_until(kPatience, [&] { return ::waitpid(pid, nullptr, WNOHANG) == pid || is_gone(pid); }));
   }
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
