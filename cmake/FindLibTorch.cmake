@@ -1,5 +1,6 @@
 # Finds LibTorch without importing torch and without a CUDA toolkit, and makes three imported targets:
-#   LibTorch::fmt    the {fmt} that LibTorch carries, header-only: Debian's would be shadowed by it
+#   LibTorch::fmt    the headers of the {fmt} that LibTorch carries (Debian's would be shadowed by it); what they declare
+#                    is compiled in runtime/core/fmt.cpp
 #   LibTorch::c10    c10 alone
 #   LibTorch::torch  torch_cpu with the C++ frontend (torch/torch.h)
 # Looked for in this order:
@@ -50,7 +51,6 @@ or HOGPEN_PYTHON to a Python that has the torch package")
 if(LibTorch_FOUND AND NOT TARGET LibTorch::torch)
   add_library(LibTorch::fmt INTERFACE IMPORTED)
   set_target_properties(LibTorch::fmt PROPERTIES
-    INTERFACE_COMPILE_DEFINITIONS FMT_HEADER_ONLY
     INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR}")
   add_library(LibTorch::c10 SHARED IMPORTED)
   set_target_properties(LibTorch::c10 PROPERTIES

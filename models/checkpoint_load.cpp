@@ -129,7 +129,7 @@ json read_state(const fs::path& checkpoint) {
 json load_state(const fs::path& checkpoint) {
   try {
     json state = read_state(checkpoint);
-    if (state.empty()) return state;
+    if (!fs::is_directory(checkpoint)) return state;
     for (const auto& [name, record] : detail::read_file_records(state, checkpoint / kStateFile)) {
       verify_file(checkpoint / name, record);
     }

@@ -1,4 +1,3 @@
-#include <torch/utils.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>

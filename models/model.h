@@ -1,10 +1,15 @@
 #pragma once
 
-#include <torch/nn/module.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 #include <memory>
 #include <string>
+
+// Declared, not included: torch/nn/module.h takes 16 s to compile.
+namespace torch::nn {
+class Module;
+}
 
 namespace hogpen {
 

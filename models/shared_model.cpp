@@ -1,6 +1,7 @@
 #include "models/shared_model.h"
 
 #include <fmt/ranges.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <functional>

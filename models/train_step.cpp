@@ -1,6 +1,7 @@
 #include "models/train_step.h"
 
 #include <torch/nn/functional/loss.h>
+#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <numeric>

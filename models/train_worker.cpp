@@ -1,4 +1,5 @@
-#include <torch/utils.h>
+#include <ATen/Context.h>
+#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <cmath>
@@ -171,7 +172,7 @@ class SyncTraining {
 
 void train_worker(const TrainPlan& plan, Worker& worker) {
   // Each worker draws its own dropout masks.
-  torch::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
+  at::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
   Tools tools(plan, worker.rank());
   worker.wait_for_start();
   if (plan.options.mode == UpdateMode::sync) {

@@ -1,8 +1,9 @@
 #include "models/trainer.h"
 
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 #include <fcntl.h>
 #include <fmt/ranges.h>
-#include <torch/utils.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,7 +107,7 @@ void check_fit(const Model& model, const Dataset& data) {
 
 Memory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
                    const TrainerOptions& options, const nlohmann::json& record) {
-  torch::manual_seed(options.seed);
+  at::manual_seed(options.seed);
   Model model = factory();
   check_fit(model, data);
   const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});

@@ -128,8 +128,11 @@ TEST_F(LimitsTest, AMeminfoWithoutMemAvailableIsAFormatError) {
     write("proc/meminfo", text);
     EXPECT_THROW((void)memory_limit(root_), FormatError) << text;
   }
+}
+
+TEST_F(LimitsTest, AMissingMeminfoIsASystemErrorThatNamesIt) {
   fs::remove(root_ / "proc/meminfo");
-  EXPECT_THROW((void)memory_limit(root_), FormatError);
+  EXPECT_THROW((void)memory_limit(root_), SystemError);
 }
 
 TEST(Limits, OfThisMachineAreMoreThanNothing) {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <torch/nn/functional/loss.h>
+#include <torch/nn/module.h>
 #include <torch/optim.h>
 #include <torch/utils.h>
 #include <unistd.h>
