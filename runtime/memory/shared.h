@@ -27,10 +27,16 @@ class Shared {
   explicit Shared(Args&&... args)
       : block_(SharedBlock::allocate(sizeof(T))), object_(new(block_.data()) T(std::forward<Args>(args)...)) {}
 
+  /// The object in a block that another process made as a Shared<T>, and in which it holds a share meanwhile.
+  [[nodiscard]] static Shared open(BlockId id) { return Shared(SharedBlock::open(id)); }
+
+  [[nodiscard]] BlockId id() const noexcept { return block_.id(); }
   [[nodiscard]] T& operator*() const noexcept { return *object_; }
   [[nodiscard]] T* operator->() const noexcept { return object_; }
 
  private:
+  explicit Shared(SharedBlock block) : block_(std::move(block)), object_(reinterpret_cast<T*>(block_.data())) {}
+
   SharedBlock block_;
   T* object_;
 };

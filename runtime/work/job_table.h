@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "runtime/memory/heap_pointer.h"
 #include "runtime/sync/mutex.h"
 #include "runtime/sync/wait_point.h"
 
@@ -43,13 +44,14 @@ struct JobSlot {
   static constexpr std::size_t kInlineBytes = 448;  ///< payloads up to here need no block of the heap
 
   alignas(64) std::atomic<std::uint64_t> ticket{0};  ///< 0: no job
-  RunItems run = nullptr;
+  RunItems run = nullptr;                            ///< in this program, when there is no `task`
+  std::uint64_t task = 0;  ///< 0, or what detail::find_runner finds in any program; its name is the closure
   std::uint64_t items = 0;
   std::uint64_t chunk_size = 1;
   std::uint64_t chunks = 0;
-  std::byte* input = nullptr;  ///< these three lie in one payload: a block of the heap, or `payload` below
-  std::byte* output = nullptr;
-  std::atomic<std::uint32_t>* states = nullptr;
+  HeapPointer<std::byte> input;  ///< these three lie in one payload: a block of the heap, or `payload` below
+  HeapPointer<std::byte> output;
+  HeapPointer<std::atomic<std::uint32_t>> states;
   std::uint64_t entry = 0;  ///< 1 + where its latest entry in the order of jobs is; belongs to the table
   alignas(16) std::byte closure[kClosureBytes];
   /// Where free chunks begin: a hint. Its upper bits count repairs: a worker that has seen a chunk taken must not step

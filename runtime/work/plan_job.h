@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "runtime/work/named_task.h"
 #include "runtime/work/pool_core.h"
 #include "runtime/work/task.h"
 
@@ -19,11 +20,12 @@ void plan_input(JobPlan& plan, const Range& items) {
   if constexpr (PlainMessage<In>) {
     plan.input_bytes = plan.items * sizeof(In);
     plan.write_input = [&items](std::byte* input) {
-      if constexpr (std::ranges::contiguous_range<Range>) {
+      if constexpr (std::ranges::contiguous_range<Range> && std::is_same_v<std::ranges::range_value_t<Range>, In>) {
         const auto count = static_cast<std::size_t>(std::ranges::distance(items));
         if (count > 0) std::memcpy(input, std::to_address(std::ranges::begin(items)), count * sizeof(In));
       } else {
-        for (const In item : items) {
+        for (auto&& given : items) {
+          const In item = static_cast<In>(given);
           std::memcpy(input, &item, sizeof(In));
           input += sizeof(In);
         }
@@ -51,7 +53,12 @@ template <bool kSpread, class In, class F, class Range>
 JobPlan plan_job(const F& function, const Range& items) {
   check_task<F>();
   using Out = ResultOf<kSpread, F, In>;
-  JobPlan plan{.run = run_items<F, In, kSpread>, .closure = std::as_bytes(std::span(&function, 1))};
+  JobPlan plan{.closure = std::as_bytes(std::span(&function, 1))};
+  if constexpr (NamedTaskTraits<F>::value) {
+    plan.task = task_key(function.name(), typeid(In), typeid(Out), kSpread);
+  } else {
+    plan.run = run_items<F, In, kSpread>;
+  }
   plan_input<In>(plan, items);
   if constexpr (!std::is_void_v<Out>) {
     plan.has_parcels = !PlainMessage<Out>;

@@ -47,7 +47,7 @@ class Pool {
   }
   template <class F, class... Args>
   auto apply_async(F function, Args&&... args) {
-    using In = std::tuple<std::decay_t<Args>...>;
+    using In = detail::ItemOf<true, F, std::tuple<std::decay_t<Args>...>>;
     using Out = detail::ResultOf<true, F, In>;
     const std::vector<In> item = {In(std::forward<Args>(args)...)};
     return AsyncResult<Out>(core_, core_->submit(detail::plan_job<true, In>(function, item)), [](const Job& job) {
@@ -77,11 +77,13 @@ class Pool {
   /// The results one after the other, while input is still being made: see ResultStream. `items` must live as long.
   template <class F, std::ranges::input_range Range>
   auto imap(F function, Range&& items, StreamOptions options = {}) {
+    static_assert(std::ranges::borrowed_range<Range>, "imap reads its items while results are taken: give them a name");
     return stream<true>(function, items, options);
   }
   /// Each result as soon as it is there, with the index of its item.
   template <class F, std::ranges::input_range Range>
   auto imap_unordered(F function, Range&& items, StreamOptions options = {}) {
+    static_assert(std::ranges::borrowed_range<Range>, "imap reads its items while results are taken: give them a name");
     return stream<false>(function, items, options);
   }
 
@@ -101,7 +103,7 @@ class Pool {
  private:
   template <bool kSpread, class F, class Range>
   auto submit_map(const F& function, const Range& items, MapOptions options) {
-    using In = std::ranges::range_value_t<Range>;
+    using In = detail::ItemOf<kSpread, F, std::ranges::range_value_t<Range>>;
     using Out = detail::ResultOf<kSpread, F, In>;
     JobPlan plan = detail::plan_job<kSpread, In>(function, items);
     plan.chunk_size = chunk_size(plan.items, options.chunk_size);
@@ -114,7 +116,7 @@ class Pool {
 
   template <bool kOrdered, class F, class Range>
   auto stream(const F& function, Range& items, StreamOptions options) {
-    using In = std::ranges::range_value_t<Range>;
+    using In = detail::ItemOf<false, F, std::ranges::range_value_t<Range>>;
     using Out = detail::ResultOf<false, F, In>;
     static_assert(!std::is_void_v<Out>, "imap gives results: use map for a function that returns nothing");
     using Stream = ResultStream<In, Out, F, std::ranges::iterator_t<Range>, std::ranges::sentinel_t<Range>, kOrdered>;

@@ -23,6 +23,11 @@ std::uint32_t number_of_workers(const PoolOptions& options) {
   require(options.retries < 256, "a task must be tried again less than 256 times, not {}", options.retries);
   require(options.workers_as == WorkersAs::processes || options.task_timeout == std::chrono::milliseconds::zero(),
           "task_timeout needs workers that are processes: a thread cannot be stopped");
+  require(options.program.empty() || options.workers_as == WorkersAs::processes,
+          "workers that execute a program must be processes");
+  require(options.program.empty() || !options.initializer,
+          "an initializer must run in this program: what workers of the program {} begin with stands in its main",
+          options.program.empty() ? "" : options.program[0]);
   return static_cast<std::uint32_t>(options.workers > 0 ? options.workers : default_workers());
 }
 
@@ -56,6 +61,7 @@ void Job::move_into(JobSlot& slot) {
   }
   std::memset(payload, 0, chunks_ * sizeof(std::uint32_t));
   slot.run = plan_.run;
+  slot.task = plan_.task;
   slot.items = plan_.items;
   slot.chunk_size = plan_.chunk_size;
   slot.chunks = chunks_;
@@ -110,6 +116,8 @@ PoolCore::~PoolCore() {
 }
 
 std::shared_ptr<Job> PoolCore::submit(JobPlan plan) {
+  require(options_.program.empty() || plan.task != 0,
+          "a task for workers that execute another program must be a NamedTask: no function of this one is there");
   auto job = std::make_shared<Job>(std::move(plan));
   if (job->is_finished_) return job;
   std::unique_lock lock(mutex_);

@@ -14,7 +14,8 @@ namespace hogpen {
 
 /// What a job is made of.
 struct JobPlan {
-  RunItems run = nullptr;
+  RunItems run = nullptr;  ///< or a task that has a name
+  std::uint64_t task = 0;
   std::span<const std::byte> closure;
   std::uint64_t items = 0;
   std::uint64_t chunk_size = 1;

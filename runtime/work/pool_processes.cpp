@@ -10,6 +10,7 @@
 #include "runtime/process/process.h"
 #include "runtime/process/thread_budget.h"
 #include "runtime/work/pool_host.h"
+#include "runtime/work/serve_pool.h"
 
 namespace hogpen {
 namespace {
@@ -22,8 +23,13 @@ constexpr int kMostDeathsInARow = 10;  // of workers that came to no task
 // back what a dead one held.
 class PoolSupervisor {
  public:
-  PoolSupervisor(PoolState& pool, const PoolOptions& options, int commands)
-      : pool_(pool), table_(pool.table), options_(options), commands_(commands), workers_(table_.workers()) {}
+  PoolSupervisor(const Shared<PoolState>& pool, const PoolOptions& options, int commands)
+      : shared_(pool),
+        pool_(*pool),
+        table_(pool_.table),
+        options_(options),
+        commands_(commands),
+        workers_(table_.workers()) {}
 
   void run() {
     for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) start(worker);
@@ -44,17 +50,19 @@ class PoolSupervisor {
     const int threads = options_.threads_per_worker > 0
                             ? options_.threads_per_worker
                             : std::max(1, default_workers() / static_cast<int>(workers_.size()));
-    workers_[worker].emplace(
-        Watched{Process::start([this, worker] { run_worker(worker); }, {.name = fmt::format("hogpen-pool-{}", worker),
-                                                                        .rank = static_cast<int>(worker),
-                                                                        .threads = threads,
-                                                                        .ignore_stop_signals = true})});
+    workers_[worker].emplace(Watched{Process::start([this, worker, threads] { run_worker(worker, threads); },
+                                                    {.name = fmt::format("hogpen-pool-{}", worker),
+                                                     .rank = static_cast<int>(worker),
+                                                     .threads = threads,
+                                                     .ignore_stop_signals = true})});
     table_.place(worker).pid.store(workers_[worker]->process.pid());
   }
 
-  void run_worker(std::uint32_t worker) {
+  void run_worker(std::uint32_t worker, int threads) {
+    const std::uint64_t most_tasks = options_.max_tasks_per_worker;
+    if (!options_.program.empty()) execute_pool_worker(options_.program, shared_, worker, most_tasks, threads);
     if (options_.initializer) options_.initializer();
-    run_pool_worker(pool_, worker, options_.max_tasks_per_worker);
+    run_pool_worker(pool_, worker, most_tasks);
   }
 
   // Until a worker ends, a command comes or a task has run too long. False once all workers have ended.
@@ -95,8 +103,9 @@ class PoolSupervisor {
     if (is_closed && stage == WorkerPlace::left) return;
     deaths_in_a_row_ = stage == WorkerPlace::starting ? deaths_in_a_row_ + 1 : 0;
     const bool has_failed_by_itself = stage == WorkerPlace::starting && exit.signal != SIGKILL;
-    if (options_.initializer && has_failed_by_itself) {
-      return pool_.break_because("the initializer of a pool worker failed: " + exit.describe());
+    if ((options_.initializer || !options_.program.empty()) && has_failed_by_itself) {
+      const char* what = options_.initializer ? "initializer" : "program";
+      return pool_.break_because(fmt::format("the {} of a pool worker failed: {}", what, exit.describe()));
     }
     if (deaths_in_a_row_ >= kMostDeathsInARow) {
       return pool_.break_because("the workers of a pool die before their first task: " + exit.describe());
@@ -119,6 +128,7 @@ class PoolSupervisor {
     table_.fail(claim);
   }
 
+  const Shared<PoolState>& shared_;
   PoolState& pool_;
   JobTable& table_;
   const PoolOptions& options_;
@@ -132,7 +142,7 @@ class ProcessHost final : public PoolHost {
   ProcessHost(const Shared<PoolState>& pool, const PoolOptions& options)
       : pool_(pool),
         commands_(syscall_ok(::eventfd(0, EFD_CLOEXEC), "eventfd")),
-        supervisor_(Process::start([&] { PoolSupervisor(*pool_, options, commands_.get()).run(); },
+        supervisor_(Process::start([&] { PoolSupervisor(pool_, options, commands_.get()).run(); },
                                    {.name = "hogpen-pool", .ignore_stop_signals = true})) {}
   ~ProcessHost() override { terminate(); }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/work/named_task.h"
+
 namespace hogpen {
 namespace {
 
@@ -10,7 +12,9 @@ void run_chunk(JobTable& table, std::uint32_t worker, const Claim& claim) {
   const std::uint64_t first = claim.chunk * job.chunk_size;
   ItemRange range{.job = job, .first = first, .last = std::min(first + job.chunk_size, job.items), .current = first};
   try {
-    job.run(range);
+    const auto* name = reinterpret_cast<const char*>(job.closure);
+    const RunItems run = job.task == 0 ? job.run : detail::find_runner(name, job.task);
+    run(range);
     table.finish(worker, claim, ChunkState::done);
   } catch (...) {
     report_failure(table, claim, describe_current_exception(range.current));

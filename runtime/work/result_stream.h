@@ -92,7 +92,7 @@ class ResultStream {
   void submit_ahead() {
     while (under_way_.size() < look_ahead_ && input_ != end_) {
       std::vector<In> items;
-      for (; items.size() < chunk_size_ && input_ != end_; ++input_) items.push_back(*input_);
+      for (; items.size() < chunk_size_ && input_ != end_; ++input_) items.push_back(static_cast<In>(*input_));
       JobPlan plan = detail::plan_job<false, In>(function_, items);
       plan.chunk_size = items.size();
       first_.push_back(next_index_);

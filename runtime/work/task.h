@@ -63,11 +63,9 @@ void store_result(std::byte* output, std::uint64_t index, Out&& result) {
   }
 }
 
-// Runs in a worker. Its address is the same there, because the worker was forked from this program.
-template <class F, class In, bool kSpread>
-void run_items(ItemRange& range) {
+template <class In, bool kSpread, class F>
+void run_each(ItemRange& range, const F& function) {
   using Out = ResultOf<kSpread, F, In>;
-  const F& function = *std::launder(reinterpret_cast<const F*>(range.job.closure));
   for (std::uint64_t index = range.first; index < range.last; ++index) {
     range.current = index;
     In item = read_item<In>(range.job.input, range.job.items, index);
@@ -77,6 +75,12 @@ void run_items(ItemRange& range) {
       store_result<Out>(range.job.output, index, call<kSpread>(function, std::move(item)));
     }
   }
+}
+
+// Runs in a worker. Its address is the same there, because the worker was forked from this program.
+template <class F, class In, bool kSpread>
+void run_items(ItemRange& range) {
+  run_each<In, kSpread>(range, *std::launder(reinterpret_cast<const F*>(range.job.closure)));
 }
 
 template <class Out>

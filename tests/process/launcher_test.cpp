@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -277,10 +278,18 @@ TEST_P(ProcessLauncherTest, KilledWorkersAreReplacedAndOnlyTheirChunksAreLost) {
   Launcher launcher(options(4));
   ControlBlock& control = launcher.control();
   std::size_t kills = 0;
-  launcher.every(5ms, [&] {
-    const int pid = control.slot(static_cast<int>(kills % 4)).pid.load();
-    if (kills < kKills && pid != 0 && control.header().started.load() != 0) {
-      ::kill(pid, SIGKILL);
+  struct Killed {
+    int pid = 0;  // stays in its slot until the worker is replaced
+    std::uint64_t steps = 0;
+  };
+  std::array<Killed, 4> killed;  // by rank
+  launcher.every(5ms, [&, rank = 0]() mutable {
+    rank = (rank + 1) % 4;
+    const Killed found = {control.slot(rank).pid.load(), control.slot(rank).steps.load()};
+    Killed& last = killed[static_cast<std::size_t>(rank)];
+    if (kills < kKills && found.pid != 0 && found.pid != last.pid && found.steps > last.steps) {
+      ::kill(found.pid, SIGKILL);
+      last = found;
       ++kills;
     }
     if (kills == kKills) control.header().should_stop.store(1);
