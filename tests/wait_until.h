@@ -7,6 +7,15 @@
 
 namespace hogpen {
 
+inline Deadline now() {
+  return Deadline::after(std::chrono::milliseconds(0));
+}
+
+/// Later than anything here takes.
+inline Deadline soon() {
+  return Deadline::after(std::chrono::seconds(60));
+}
+
 /// Looks at `ready()` every so often, for so long at most, and returns what it says in the end.
 template <class Ready>
 bool wait_until(std::chrono::seconds patience, Ready ready) {

@@ -10,15 +10,12 @@
 #include "runtime/core/error.h"
 #include "runtime/process/process.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
 
 using namespace std::chrono_literals;
-
-Deadline soon() {
-  return Deadline::after(60s);
-}
 
 // Descriptors, mappings and children must be after each test as they were before it.
 class Pipe : public testing::Test {

@@ -16,15 +16,12 @@
 #include "runtime/memory/shared_heap.h"
 #include "runtime/process/process.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
 
 using namespace std::chrono_literals;
-
-Deadline soon() {
-  return Deadline::after(60s);
-}
 
 // Descriptors, mappings, children and names in /dev/shm must be after each test as they were before it.
 class QueueFault : public testing::Test {

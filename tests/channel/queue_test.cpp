@@ -11,18 +11,12 @@
 
 #include "runtime/core/error.h"
 #include "runtime/memory/shared_heap.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
 
 using namespace std::chrono_literals;
-
-Deadline now() {
-  return Deadline::after(0ms);
-}
-Deadline soon() {
-  return Deadline::after(60s);
-}
 
 TEST(Queue, GivesNothingWhenThereIsNothing) {
   Queue<int> queue;

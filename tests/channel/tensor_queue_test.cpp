@@ -19,15 +19,10 @@
 #include "runtime/memory/shared_heap.h"
 #include "runtime/process/process.h"
 #include "tests/footprint.h"
+#include "tests/wait_until.h"
 
 namespace hogpen {
 namespace {
-
-using namespace std::chrono_literals;
-
-Deadline soon() {
-  return Deadline::after(60s);
-}
 
 std::size_t blocks_in_use() {
   release_shares_of_the_dead();

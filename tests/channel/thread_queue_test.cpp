@@ -7,17 +7,12 @@
 #include <thread>
 #include <vector>
 
+#include "tests/wait_until.h"
+
 namespace hogpen {
 namespace {
 
 using namespace std::chrono_literals;
-
-Deadline now() {
-  return Deadline::after(0ms);
-}
-Deadline soon() {
-  return Deadline::after(60s);
-}
 
 TEST(ThreadQueue, GivesWhatWasPutInItsOrder) {
   ThreadQueue<std::string> queue;

@@ -2,12 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -17,6 +15,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/core/file.h"
+#include "tests/forked.h"
 
 namespace hogpen {
 namespace {
@@ -41,15 +40,6 @@ Segment segment_of(const std::string& bytes) {
 
 bool is_mapped(const std::string& label) {
   return read_file("/proc/self/maps").find(label) != std::string::npos;
-}
-
-int exit_code_of_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "killed by " << signal_name(WTERMSIG(status));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 TEST(Arena, HoldsEveryTensorZeroFilledAndAligned) {

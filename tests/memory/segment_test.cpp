@@ -12,7 +12,6 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -20,21 +19,12 @@
 #include "runtime/core/error.h"
 #include "runtime/core/file.h"
 #include "runtime/memory/limits.h"
+#include "tests/forked.h"
 
 namespace hogpen {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Runs `body` in a forked child; its result is the child's exit code.
-int exit_code_of_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "killed by " << signal_name(WTERMSIG(status));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 auto open_descriptors() {
   return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());

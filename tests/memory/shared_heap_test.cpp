@@ -13,7 +13,6 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <iterator>
 #include <random>
 #include <string>
@@ -26,27 +25,10 @@
 #include "runtime/core/file.h"
 #include "runtime/memory/segment.h"
 #include "runtime/memory/size_class.h"
+#include "tests/forked.h"
 
 namespace hogpen {
 namespace {
-
-using namespace std::chrono_literals;
-
-pid_t start_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  return child;
-}
-
-int exit_code_of(pid_t child) {
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-int exit_code_of_child(const std::function<int()>& body) {
-  return exit_code_of(start_child(body));
-}
 
 void kill_and_reap(pid_t child) {
   ::kill(child, SIGKILL);

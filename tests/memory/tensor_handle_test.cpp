@@ -18,7 +18,6 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -27,6 +26,7 @@
 #include "runtime/core/error.h"
 #include "runtime/core/file.h"
 #include "runtime/memory/arena.h"
+#include "tests/forked.h"
 
 namespace hogpen {
 namespace {
@@ -47,14 +47,6 @@ at::Tensor read(const Message& message) {
   at::Tensor tensor = read_tensor(bytes);
   EXPECT_TRUE(bytes.empty());
   return tensor;
-}
-
-int exit_code_of_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // What a child writes; it retains the blocks as a queue would.

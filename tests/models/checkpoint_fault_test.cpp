@@ -1,17 +1,16 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "models/checkpoint.h"
+#include "tests/forked.h"
 #include "tests/models/checkpoint_fixture.h"
 #include "tests/models/fake_disk.h"
 
@@ -143,16 +142,6 @@ TEST_F(CheckpointFaultTest, ADiskThatFailsForGoodLeavesACheckpointThatLoads) {
 }
 
 constexpr int kSkip = 77;
-
-/// Runs `body` in a forked child; its result is the child's exit code.
-int exit_code_of_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "killed by " << signal_name(WTERMSIG(status));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 TEST_F(CheckpointFaultTest, AFullDiskIsENOSPCAndTheOldCheckpointStays) {
   fs::create_directories(run());
