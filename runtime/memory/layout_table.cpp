@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/core/hash.h"
 
 namespace hogpen {
 namespace {
@@ -19,29 +20,6 @@ constexpr std::uint32_t kLargestDtype = 127;  // c10::ScalarType has 8 bits
 constexpr const char* kWhere = "shared memory";
 constexpr std::size_t kAlignment = 64;
 constexpr std::uint32_t kEmpty = std::numeric_limits<std::uint32_t>::max();
-
-// A step of FNV-1a over a word instead of a byte; the shift brings the upper bits, which the product mixes best, down.
-// For a given state it maps different words to different states, so that no single changed word goes unseen.
-[[gnu::always_inline]] inline std::uint64_t mix(std::uint64_t state, std::uint64_t word) noexcept {
-  const std::uint64_t product = (state ^ word) * 0x9e3779b97f4a7c15u;
-  return product ^ (product >> 32);
-}
-
-std::uint64_t word_at(const void* bytes) noexcept {
-  std::uint64_t word = 0;
-  std::memcpy(&word, bytes, sizeof(word));
-  return word;
-}
-
-std::uint64_t hash_of(std::string_view text) noexcept {
-  std::uint64_t hash = text.size();
-  for (; text.size() >= sizeof(std::uint64_t); text.remove_prefix(sizeof(std::uint64_t))) {
-    hash = mix(hash, word_at(text.data()));
-  }
-  std::uint64_t rest = 0;
-  std::memcpy(&rest, text.data(), text.size());
-  return mix(hash, rest);
-}
 
 template <class T>
 std::span<const T> take(std::span<const std::byte>& bytes, std::size_t count) noexcept {

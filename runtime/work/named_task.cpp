@@ -3,6 +3,8 @@
 #include <map>
 #include <string>
 
+#include "runtime/core/hash.h"
+
 namespace hogpen::detail {
 namespace {
 
@@ -12,22 +14,10 @@ std::map<std::string, std::map<std::uint64_t, RunItems>, std::less<>>& registry(
   return tasks;
 }
 
-// FNV-1a. Source: Fowler, Noll, Vo; draft-eastlake-fnv.
-void add(std::uint64_t& hash, std::string_view text) noexcept {
-  for (const char byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-}
-
 }  // namespace
 
-std::uint64_t task_key(std::string_view name, const std::type_info& in, const std::type_info& out,
-                       bool spread) noexcept {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const std::string_view part : {name, std::string_view(in.name()), std::string_view(out.name())}) {
-    add(hash, part);
-    add(hash, std::string_view("\0", 1));
-  }
-  add(hash, spread ? "spread" : "one");
-  return hash;
+std::uint64_t task_key(std::string_view name, const std::type_info& in, const std::type_info& out, bool spread) {
+  return hash_of(fmt::format("{}\n{}\n{}\n{}", name, in.name(), out.name(), spread ? "spread" : "one"));
 }
 
 void register_runner(std::string_view name, std::uint64_t key, RunItems run) {

@@ -47,7 +47,7 @@ namespace detail {
 
 // How a job tells a worker of another program what to run: the task's name, and the types that lie in the job's memory.
 [[nodiscard]] std::uint64_t task_key(std::string_view name, const std::type_info& in, const std::type_info& out,
-                                     bool spread) noexcept;
+                                     bool spread);
 void register_runner(std::string_view name, std::uint64_t key, RunItems run);
 /// Throws: UsageError when this program has no such task, or one of other types.
 [[nodiscard]] RunItems find_runner(std::string_view name, std::uint64_t key);
