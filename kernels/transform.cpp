@@ -1,0 +1,110 @@
+#include "kernels/transform.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+
+#include "kernels/transform_simd.h"
+
+namespace hogpen::kernels {
+namespace {
+
+struct InstructionSet {
+  const char* name;
+  const TransformLoops& (*loops)(UnaryOp::Kind);
+};
+
+InstructionSet widest_instruction_set() {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
+    return {"AVX-512", AVX512::transform_loops};
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    return {"AVX2", AVX2::transform_loops};
+  }
+  return {"x86-64", DEFAULT::transform_loops};
+}
+
+const InstructionSet& instruction_set() {
+  static const InstructionSet chosen = widest_instruction_set();
+  return chosen;
+}
+
+TransformLoop loop(UnaryOp op, c10::ScalarType dtype) {
+  const TransformLoops& loops = instruction_set().loops(op.kind);
+  switch (dtype) {
+    case c10::ScalarType::Float:
+      return loops.float32;
+    case c10::ScalarType::Double:
+      return loops.float64;
+    case c10::ScalarType::BFloat16:
+      return loops.bfloat16;
+    case c10::ScalarType::Half:
+      return loops.float16;
+    default:
+      throw std::invalid_argument(std::string("no elementwise op for dtype ") + c10::toString(dtype));
+  }
+}
+
+template <std::size_t kItemBytes>
+void copy_strided(const std::byte* in, std::ptrdiff_t in_stride, std::byte* out, std::ptrdiff_t out_stride,
+                  std::size_t n) {
+  constexpr auto kItem = static_cast<std::ptrdiff_t>(kItemBytes);
+  for (std::size_t i = 0; i < n; ++i, in += in_stride * kItem, out += out_stride * kItem) {
+    std::memcpy(out, in, kItemBytes);
+  }
+}
+
+void copy_strided(std::size_t item_bytes, const std::byte* in, std::ptrdiff_t in_stride, std::byte* out,
+                  std::ptrdiff_t out_stride, std::size_t n) {
+  switch (item_bytes) {
+    case 2:
+      return copy_strided<2>(in, in_stride, out, out_stride, n);
+    case 4:
+      return copy_strided<4>(in, in_stride, out, out_stride, n);
+    default:
+      return copy_strided<8>(in, in_stride, out, out_stride, n);
+  }
+}
+
+std::size_t cache_bytes() {
+  static const long found = std::max(::sysconf(_SC_LEVEL3_CACHE_SIZE), ::sysconf(_SC_LEVEL2_CACHE_SIZE));
+  constexpr long kWhereUnknown = 16L << 20;
+  return static_cast<std::size_t>(found > 0 ? found : kWhereUnknown);
+}
+
+}  // namespace
+
+Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept {
+  return in != out && 2 * size_bytes > cache_bytes() ? Store::streaming : Store::cached;
+}
+
+void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store) {
+  loop(op, dtype)(op, in, out, n, store);
+}
+
+// Gathered into a small buffer and scattered from it: the vector loop in between is worth more than the copies cost.
+void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::ptrdiff_t in_stride, void* out,
+                       std::ptrdiff_t out_stride, std::size_t n) {
+  const TransformLoop body = loop(op, dtype);
+  if (in_stride == 1 && out_stride == 1) return body(op, in, out, n, Store::cached);
+  alignas(64) std::array<std::byte, 4096> buffer;
+  const std::size_t item_bytes = c10::elementSize(dtype);
+  const std::size_t room = buffer.size() / item_bytes;
+  const auto* from = static_cast<const std::byte*>(in);
+  auto* to = static_cast<std::byte*>(out);
+  for (std::size_t done = 0; done < n; done += room) {
+    const std::size_t count = std::min(room, n - done);
+    const auto offset = static_cast<std::ptrdiff_t>(done * item_bytes);
+    copy_strided(item_bytes, from + offset * in_stride, in_stride, buffer.data(), 1, count);
+    body(op, buffer.data(), buffer.data(), count, Store::cached);
+    copy_strided(item_bytes, buffer.data(), 1, to + offset * out_stride, out_stride, count);
+  }
+}
+
+const char* transform_instructions() noexcept { return instruction_set().name; }
+
+}  // namespace hogpen::kernels

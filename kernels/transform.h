@@ -1,0 +1,68 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstddef>
+
+#include "kernels/unary_op.h"
+
+struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
+
+/// A UnaryOp applied to each element of an array, out of place or in place.
+///
+/// Dtypes: float32, float64, bfloat16, float16; the last two are computed in float32 and rounded once, to nearest even.
+/// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
+/// vectorised headers with the SLEEF inside LibTorch. For `transform_cuda`, a GPU.
+/// Accuracy: in units in the last place of the exact result, float32 and float64: relu, abs, negate, square, sqrt exact
+/// to rounding (0.5); exp, log, tanh 1; sigmoid 2; scale_shift one rounding where the CPU has FMA, else two. bfloat16
+/// and float16: 1 for each op, 0.5 but for values next to the middle of two.
+/// Special values: as in IEEE 754 and std::: NaN in, NaN out; exp(-inf) = 0, exp(inf) = inf; log(0) = -inf, log(x < 0)
+/// and sqrt(x < 0) = NaN; sigmoid and tanh go to 0 or -1 and 1; relu(NaN) = NaN; subnormal results are not flushed.
+/// The result of an element depends neither on its place in the array nor on the array's length.
+/// Sharing: any threads, as long as nobody else writes what is read, or touches what is written.
+/// Requires: `in` and `out` are the same, or do not overlap. Elements need not be aligned.
+/// Throws: std::invalid_argument for another dtype.
+namespace hogpen::kernels {
+
+/// Whether `transform` knows a dtype.
+[[nodiscard]] constexpr bool is_transformable(c10::ScalarType dtype) noexcept {
+  using enum c10::ScalarType;
+  return dtype == Float || dtype == Double || dtype == BFloat16 || dtype == Half;
+}
+
+/// How results are written.
+enum class Store {
+  cached,     ///< ordinary stores: the results stay in the cache
+  streaming,  ///< past the cache, which saves reading what is overwritten; for results larger than the cache
+};
+
+/// `streaming` where an array of that many bytes is written out of place and the cache cannot hold it beside its source.
+[[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept;
+
+/// out[i] = op(in[i]) for i < n.
+void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store);
+
+/// out[i * out_stride] = op(in[i * in_stride]) for i < n. Strides are in elements and may be negative or, for `in`, 0.
+void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::ptrdiff_t in_stride, void* out,
+                       std::ptrdiff_t out_stride, std::size_t n);
+
+/// The instructions that `transform` uses here: "AVX-512", "AVX2" or "x86-64".
+[[nodiscard]] const char* transform_instructions() noexcept;
+
+/// `transform` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
+///
+/// Device: both pointers are memory of the current device. 16 bytes a load and store where both are aligned to that.
+/// Throws: std::runtime_error with CUDA's own text when the launch fails, or when hogpen was built without CUDA.
+void transform_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, CUstream_st* stream);
+
+/// `transform` of host memory on the GPU `device`, through page-locked buffers, copies and kernels overlapping; returns
+/// when it is done.
+///
+/// Owns: nothing that outlives the call. Throws: as `transform_cuda`, and when the GPU's memory does not suffice.
+void transform_through_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, int device);
+
+/// How many GPUs can be used: 0 without a driver, or when hogpen was built without CUDA. Initialises CUDA: after it, the
+/// process may not fork workers that use a GPU.
+[[nodiscard]] int cuda_devices() noexcept;
+
+}  // namespace hogpen::kernels

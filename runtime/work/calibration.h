@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "kernels/unary_op.h"
+
+namespace hogpen {
+
+/// From how many float32 elements on another place is faster than the calling thread; kNever where it never was.
+struct BreakEven {
+  static constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+  std::uint64_t threads = kNever;
+  std::uint64_t processes = kNever;
+  std::uint64_t gpu = kNever;  ///< for host data, with its copies
+};
+
+/// What an Executor knows of the machine.
+///
+/// Sharing: a value.
+struct Calibration {
+  BreakEven light = {.threads = std::uint64_t{1} << 17, .processes = std::uint64_t{1} << 17};  ///< a few instructions
+  BreakEven heavy = {.threads = std::uint64_t{1} << 15, .processes = std::uint64_t{1} << 15};  ///< exp, log, sigmoid, tanh
+  std::string machine = {};  ///< where it was measured: CPU, threads, GPU; empty for these defaults
+
+  [[nodiscard]] const BreakEven& of(kernels::UnaryOp::Kind kind) const noexcept;
+};
+
+/// Measures this machine with that many threads, in about two seconds. Forks a pool of processes for the time, so it
+/// is to be called by a process with one thread.
+[[nodiscard]] Calibration calibrate(int threads);
+
+/// Where the calibration of this user is stored: $XDG_CACHE_HOME/hogpen/calibration.json, or below ~/.cache.
+///
+/// Throws: UsageError when neither XDG_CACHE_HOME nor HOME is set.
+[[nodiscard]] std::filesystem::path calibration_path();
+/// The stored calibration if it is of this machine and that many threads, else the defaults.
+///
+/// Throws: FormatError for a file that is no calibration.
+[[nodiscard]] Calibration stored_calibration(const std::filesystem::path& path, int threads);
+/// Writes it atomically, making the directory. Throws: SystemError.
+void store_calibration(const std::filesystem::path& path, const Calibration& calibration);
+
+}  // namespace hogpen

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "runtime/work/calibration.h"
+
+namespace hogpen {
+
+class Pool;
+
+/// Where elementwise work is done.
+enum class Place {
+  automatic,  ///< where the data is, and where it is fastest
+  caller,     ///< by the calling thread
+  threads,    ///< by the calling thread and the Executor's own
+  processes,  ///< by the workers of a Pool; only for data in shared memory
+  gpu,        ///< by a GPU, to which host data is copied and back
+};
+[[nodiscard]] const char* name_of(Place place) noexcept;
+
+struct ExecutorOptions {
+  Place place = Place::automatic;
+  int threads = 0;            ///< with the calling one; 0: `default_workers()`
+  Pool* processes = nullptr;  ///< forked early, by a process with one thread; must outlive the Executor
+  Calibration calibration = {};
+};
+
+/// A place, and why it was chosen.
+struct Choice {
+  Place place = Place::caller;
+  int workers = 1;
+  std::string reason;
+};
+
+/// Does elementwise work: runtime/work/elementwise.h.
+///
+/// Sharing: one thread at a time. Owns: its threads, which are started when they are first needed.
+class Executor {
+ public:
+  /// Throws: UsageError for a place that these options, or this machine, do not offer.
+  explicit Executor(ExecutorOptions options = {});
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  ~Executor();
+
+  [[nodiscard]] const ExecutorOptions& options() const noexcept { return options_; }
+  /// With the calling one.
+  [[nodiscard]] int threads() const noexcept { return options_.threads; }
+  /// The pool of the threads besides the calling one; null when there are none. Starts them.
+  [[nodiscard]] Pool* thread_pool();
+
+ private:
+  ExecutorOptions options_;
+  std::unique_ptr<Pool> threads_;
+};
+
+}  // namespace hogpen
