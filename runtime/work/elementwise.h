@@ -32,7 +32,7 @@ void transform_into(kernels::UnaryOp op, const at::Tensor& in, const at::Tensor&
 [[nodiscard]] std::vector<at::Tensor> transform(kernels::UnaryOp op, std::span<const at::Tensor> chunks,
                                                 Executor& executor);
 
-#define HOGPEN_UNARY(name)                                                        \
+#define HOGPEN_UNARY(name)                                                         \
   [[nodiscard]] inline at::Tensor name(const at::Tensor& in, Executor& executor) { \
     return transform({kernels::UnaryOp::Kind::name}, in, executor);                \
   }                                                                                \
