@@ -63,7 +63,10 @@ bool is_heavy_enough(std::uint64_t elements, std::uint64_t break_even) {
   return break_even != BreakEven::kNever && elements >= break_even;
 }
 
-Choice choose_for(UnaryOp op, std::uint64_t elements, const at::Tensor& sample, const Executor& executor) {
+enum class Target { other, in_place };
+
+Choice choose_for(UnaryOp op, std::uint64_t elements, const at::Tensor& sample, Target target,
+                  const Executor& executor) {
   const ExecutorOptions& options = executor.options();
   const BreakEven& from = options.calibration.of(op.kind);
   const auto chosen = [&](Place place, std::uint64_t break_even) {
@@ -73,13 +76,18 @@ Choice choose_for(UnaryOp op, std::uint64_t elements, const at::Tensor& sample, 
     return Choice{place, workers, fmt::format("{} elements, and from {} on that is faster", elements, break_even)};
   };
   if (sample.is_cuda()) return {Place::gpu, 1, "the tensor lies on " + sample.device().str()};
+  // A piece is done again when its worker was killed; one that was done halfway in place would be done twice.
+  const bool may_use_processes = target == Target::other;
   if (options.place != Place::automatic) {
+    require(options.place != Place::processes || may_use_processes,
+            "processes cannot work in place, since what a killed worker has begun is done again: give another output");
     Choice choice = chosen(options.place, 0);
     choice.reason = "as was asked";
     return choice;
   }
   if (is_heavy_enough(elements, from.gpu) && kernels::cuda_devices() > 0) return chosen(Place::gpu, from.gpu);
-  if (options.processes != nullptr && is_heavy_enough(elements, from.processes) && is_shared(sample)) {
+  if (may_use_processes && options.processes != nullptr && is_heavy_enough(elements, from.processes) &&
+      is_shared(sample)) {
     return chosen(Place::processes, from.processes);
   }
   if (executor.threads() > 1 && is_heavy_enough(elements, from.threads)) return chosen(Place::threads, from.threads);
@@ -205,7 +213,7 @@ at::Tensor output_for(const at::Tensor& in, Place place) {
 
 Choice choose(UnaryOp op, const at::Tensor& in, const Executor& executor) {
   check_input(in);
-  return choose_for(op, static_cast<std::uint64_t>(in.numel()), in, executor);
+  return choose_for(op, static_cast<std::uint64_t>(in.numel()), in, Target::other, executor);
 }
 
 at::Tensor transform(UnaryOp op, const at::Tensor& in, Executor& executor) {
@@ -217,7 +225,9 @@ at::Tensor transform(UnaryOp op, const at::Tensor& in, Executor& executor) {
 
 void transform_into(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& executor) {
   check_pair(in, out);
-  transform_checked(op, in, out, choose(op, in, executor), executor);
+  const Target target = is_same_place(in, out) ? Target::in_place : Target::other;
+  const Choice choice = choose_for(op, static_cast<std::uint64_t>(in.numel()), in, target, executor);
+  transform_checked(op, in, out, choice, executor);
 }
 
 std::vector<at::Tensor> transform(UnaryOp op, std::span<const at::Tensor> chunks, Executor& executor) {
@@ -228,7 +238,7 @@ std::vector<at::Tensor> transform(UnaryOp op, std::span<const at::Tensor> chunks
   }
   std::vector<at::Tensor> results;
   if (chunks.empty()) return results;
-  const Choice choice = choose_for(op, elements, chunks[0], executor);
+  const Choice choice = choose_for(op, elements, chunks[0], Target::other, executor);
   for (const at::Tensor& chunk : chunks) results.push_back(output_for(chunk, choice.place));
   if (choice.place == Place::processes) {
     std::vector<ProcessTask> tasks;
@@ -245,7 +255,8 @@ std::vector<at::Tensor> transform(UnaryOp op, std::span<const at::Tensor> chunks
     transform_by_threads(op, pieces, executor);
   } else {
     for (std::size_t i = 0; i < chunks.size(); ++i) {
-      transform_checked(op, chunks[i], results[i], choose_for(op, elements, chunks[i], executor), executor);
+      transform_checked(op, chunks[i], results[i], choose_for(op, elements, chunks[i], Target::other, executor),
+                        executor);
     }
   }
   return results;
