@@ -48,6 +48,7 @@ class Recorder {
   struct Options {
     std::chrono::nanoseconds per_figure = std::chrono::seconds(1);  ///< the most, warm-up included
     double noise_percent = 2;                                       ///< enough samples once their noise is below this
+    std::int64_t max_elements = std::int64_t{1} << 28;              ///< of the arrays that suites make
     std::function<bool(const std::string&)> is_wanted = {};         ///< asked with "suite/name"; empty: all are
     std::function<void(const Figure&)> on_figure = {};              ///< told of each figure as soon as it is there
     std::function<void(const Note&)> on_note = {};
@@ -56,6 +57,9 @@ class Recorder {
   explicit Recorder(Options options) : options_(std::move(options)) {}
 
   void begin_suite(std::string_view name) { suite_ = name; }
+
+  /// The longest arrays that a suite may make.
+  [[nodiscard]] std::int64_t max_elements() const noexcept { return options_.max_elements; }
 
   /// False for a figure that nobody asked for: what it needs need not be prepared.
   [[nodiscard]] bool wants(const std::string& name) const;
