@@ -132,7 +132,8 @@ int bench(const BenchArguments& arguments) {
                                     .wants_suite = [&](const std::string& name) { return selection.has_suite(name); },
                                     .wants_figure = [&](const std::string& name) { return selection.has_figure(name); },
                                     .write = say});
-  require(!report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'", arguments.filter);
+  require(arguments.filter.empty() || !report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'",
+          arguments.filter);
   if (arguments.json) write_stdout(to_json(report));
   if (arguments.csv) write_stdout(to_csv(report));
   if (!arguments.html.empty()) write_atomically(FileSystem::real(), arguments.html, to_html(report));

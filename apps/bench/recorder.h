@@ -12,7 +12,8 @@
 
 namespace hogpen {
 
-/// What a figure is of. Figures of one group make one plot, with a curve for each series and `size` on the x axis.
+/// What a figure is of. Figures of one group have one unit and make one plot, with a curve for each series and `size`
+/// on the x axis.
 struct FigureLabel {
   std::string name;  ///< one of its kind in its suite
   std::string unit;  ///< of the values: "us", "ns", "ms", "1/s", "GB/s", … More is better where it ends in "/s"
