@@ -33,7 +33,7 @@ using kernels::UnaryOp;
 
 constexpr int kLeastLog2 = 10;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 28;
-constexpr std::int64_t kBeyondCache = std::int64_t{1} << 25;  // arrays of 128 MiB
+constexpr std::int64_t kBeyondCache = std::int64_t{1} << 25;  // arrays of 128 MiB: from here on memory is the limit
 constexpr double kBytesAnElement = 8;                         // one read, one written
 
 struct Subject {
@@ -109,45 +109,29 @@ class Stage {
         .unit = "GB/s",
         .series = contender.series,
         .size = elements,
-        .group = subject.name,
-        .limit = limit_at(elements)};
-    const auto figure = recorder_.measure(label, [&] {
-      return gigabytes_per_second(elements, [&] { contender.run(subject, in, out); }, contender.finish);
-    });
+        .group = subject.name};
+    const auto run = [&] { contender.run(subject, in, out); };
+    std::function<double()> limit;
+    if (elements >= kBeyondCache) limit = [&] { return memory_limit(elements); };
+    const auto figure =
+        recorder_.measure(label, [&] { return gigabytes_per_second(elements, run, contender.finish); }, limit);
     if (figure) curves[contender.series][elements] = figure->median;
   }
 
-  /// Measures the limit for arrays that no cache holds.
-  void measure_limit(std::int64_t elements) {
-    if (elements < kBeyondCache) return;
-    const auto figure = recorder_.measure(
-        {.name = "memory (scale), " + power_of_two(elements), .unit = "GB/s", .series = "memory", .size = elements},
-        [&] {
-          return gigabytes_per_second(
-              elements,
-              [&] {
-                team_.run([&](std::size_t i) {
-                  const auto [begin, end] = share_of(static_cast<std::size_t>(elements), i, team_.threads());
-                  kernels::stream_scale(out_.mutable_data_ptr<float>() + begin, in_.const_data_ptr<float>() + begin,
-                                        0.5F, end - begin);
-                });
-              },
-              [] {});
-        });
-    if (figure) limits_[elements] = figure->median;
-  }
-
  private:
-  [[nodiscard]] double limit_at(std::int64_t elements) const {
-    const auto found = limits_.find(elements);
-    return found == limits_.end() ? 0 : found->second;
+  double memory_limit(std::int64_t elements) {
+    const auto scale = [&](std::size_t i) {
+      const auto [begin, end] = share_of(static_cast<std::size_t>(elements), i, team_.threads());
+      kernels::stream_scale(out_.mutable_data_ptr<float>() + begin, in_.const_data_ptr<float>() + begin, 0.5F,
+                            end - begin);
+    };
+    return gigabytes_per_second(elements, [&] { team_.run(scale); }, [] {});
   }
 
   Recorder& recorder_;
   at::Tensor in_;
   at::Tensor out_;
   Team team_;
-  std::map<std::int64_t, double> limits_;
 };
 
 // The seed of the mission: a column of 100 numbers in four chunks.
@@ -215,7 +199,6 @@ void bench_elementwise(Recorder& recorder) {
   Stage stage(recorder, most);
   std::map<std::string, Curves> curves;
   for (std::int64_t elements = std::int64_t{1} << kLeastLog2; elements <= most; elements *= 2) {
-    stage.measure_limit(elements);
     for (const Subject& subject : subjects) {
       for (const Contender& contender : contenders) stage.measure(subject, contender, elements, curves[subject.name]);
       std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -20,12 +20,12 @@ struct FigureLabel {
   std::string series = {};
   std::int64_t size = 0;  ///< the number of elements; 0: a figure that stands alone
   std::string group = {};
-  double limit = 0;  ///< the best that the machine allows, in the same unit; 0: not known
 };
 
 /// One figure of a benchmark: the median of its samples, and how sure that is.
 struct Figure : FigureLabel, Statistics {
-  std::string suite;
+  std::string suite = {};
+  double limit = 0;  ///< the best that the machine allows, in the same unit; 0: not known
 };
 
 /// Whether more of a figure is better: a rate, not a time.
@@ -67,7 +67,11 @@ class Recorder {
 
   /// Calls `sample` until what it returns has settled, and then again and again until the median is known well enough
   /// or the time is out; five times at least. Empty for a figure that is not wanted.
-  std::optional<Figure> measure(const FigureLabel& label, const std::function<double()>& sample);
+  ///
+  /// With `limit`, which measures the best that the machine allows, one sample of it is taken after each: what a
+  /// machine allows changes with what else it does.
+  std::optional<Figure> measure(const FigureLabel& label, const std::function<double()>& sample,
+                                const std::function<double()>& limit = {});
   std::optional<Figure> measure(std::string name, std::string unit, const std::function<double()>& sample) {
     return measure({.name = std::move(name), .unit = std::move(unit)}, sample);
   }
