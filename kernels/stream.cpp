@@ -1,31 +1,35 @@
 #include "kernels/stream.h"
 
-#include <immintrin.h>
+#include "kernels/instruction_set.h"
+#include "kernels/stream_simd.h"
 
 namespace hogpen::kernels {
 namespace {
 
-/// Four floats at a time, which every x86-64 has: one core fills its path to memory with them.
-template <class F>
-void stream(float* out, std::size_t n, const F& four_at) noexcept {
-  for (std::size_t i = 0; i < n; i += 4) _mm_stream_ps(out + i, four_at(i));
-  _mm_sfence();
+const StreamLoops& loops() noexcept {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return AVX512::kStreamLoops;
+    case InstructionSet::avx2:
+      return AVX2::kStreamLoops;
+    case InstructionSet::x86_64:
+      break;
+  }
+  return DEFAULT::kStreamLoops;
 }
 
 }  // namespace
 
 void stream_copy(float* a, const float* b, std::size_t n) noexcept {
-  stream(a, n, [b](std::size_t i) { return _mm_load_ps(b + i); });
+  loops().copy(a, b, n);
 }
 
 void stream_scale(float* a, const float* b, float q, std::size_t n) noexcept {
-  stream(a, n, [b, q](std::size_t i) { return _mm_mul_ps(_mm_set1_ps(q), _mm_load_ps(b + i)); });
+  loops().scale(a, b, q, n);
 }
 
 void stream_triad(float* a, const float* b, const float* c, float q, std::size_t n) noexcept {
-  stream(a, n, [b, c, q](std::size_t i) {
-    return _mm_add_ps(_mm_load_ps(b + i), _mm_mul_ps(_mm_set1_ps(q), _mm_load_ps(c + i)));
-  });
+  loops().triad(a, b, c, q, n);
 }
 
 }  // namespace hogpen::kernels

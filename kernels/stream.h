@@ -6,7 +6,7 @@
 ///
 /// Results are written past the cache, without reading what they replace, as the fastest loops over large arrays do; so
 /// the bytes that are moved are those that are counted: 8 n for `copy` and `scale`, 12 n for `triad`.
-/// Dtypes: float32. Requires: arrays aligned to 16 bytes that do not overlap; n a multiple of 4.
+/// Dtypes: float32. Requires: arrays aligned to 64 bytes that do not overlap; n a multiple of 16.
 /// Source: McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995.
 namespace hogpen::kernels {
 

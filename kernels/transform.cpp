@@ -12,30 +12,22 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/instruction_set.h"
 #include "kernels/transform_simd.h"
 
 namespace hogpen::kernels {
 namespace {
 
-struct InstructionSet {
-  const char* name;
-  const TransformLoops& (*loops)(UnaryOp::Kind);
-};
-
-InstructionSet widest_instruction_set() {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")) {
-    return {"AVX-512", AVX512::transform_loops};
+const TransformLoops& loops_of(UnaryOp::Kind kind) {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return AVX512::transform_loops(kind);
+    case InstructionSet::avx2:
+      return AVX2::transform_loops(kind);
+    case InstructionSet::x86_64:
+      break;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
-    return {"AVX2", AVX2::transform_loops};
-  }
-  return {"x86-64", DEFAULT::transform_loops};
-}
-
-const InstructionSet& instruction_set() {
-  static const InstructionSet chosen = widest_instruction_set();
-  return chosen;
+  return DEFAULT::transform_loops(kind);
 }
 
 std::atomic<std::uint32_t> kinds_with_mapped_constants{0};
@@ -62,7 +54,7 @@ void map_constants(UnaryOp op, const TransformLoops& loops) {
 }
 
 TransformLoop loop(UnaryOp op, c10::ScalarType dtype) {
-  const TransformLoops& loops = instruction_set().loops(op.kind);
+  const TransformLoops& loops = loops_of(op.kind);
   map_constants(op, loops);
   switch (dtype) {
     case c10::ScalarType::Float:
@@ -138,10 +130,6 @@ void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::p
     body(op, buffer.data(), buffer.data(), count, Store::cached);
     copy_strided(item_bytes, buffer.data(), 1, to + offset * out_stride, out_stride, count);
   }
-}
-
-const char* transform_instructions() noexcept {
-  return instruction_set().name;
 }
 
 }  // namespace hogpen::kernels

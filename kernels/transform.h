@@ -12,7 +12,7 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 ///
 /// Dtypes: float32, float64, bfloat16, float16; the last two are computed in float32 and rounded once, to nearest even.
 /// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
-/// vectorised headers with the SLEEF inside LibTorch. For `transform_cuda`, a GPU.
+/// vectorised headers with the SLEEF inside LibTorch, but for the exponential of AVX-512. For `transform_cuda`, a GPU.
 /// Accuracy: in units in the last place of the exact result, float32 and float64: relu, abs, negate, square, sqrt exact
 /// to rounding (0.5); exp, log 1; tanh 2, and 3 without AVX2; sigmoid 2.5; scale_shift one rounding where the CPU has
 /// FMA, else two. bfloat16 and float16: 1 for each op, 0.5 but for values next to the middle of two. Special values: as
@@ -45,9 +45,6 @@ void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std
 /// out[i * out_stride] = op(in[i * in_stride]) for i < n. Strides are in elements and may be negative or, for `in`, 0.
 void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::ptrdiff_t in_stride, void* out,
                        std::ptrdiff_t out_stride, std::size_t n);
-
-/// The instructions that `transform` uses here: "AVX-512", "AVX2" or "x86-64".
-[[nodiscard]] const char* transform_instructions() noexcept;
 
 /// `transform` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
 ///

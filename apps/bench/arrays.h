@@ -2,11 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include "apps/bench/recorder.h"
+#include "runtime/work/team.h"
 
 namespace hogpen {
 
@@ -17,12 +18,13 @@ namespace hogpen {
 /// float32 in shared memory, every page of it touched: values between -5 and 5.
 [[nodiscard]] at::Tensor filled_array(std::int64_t elements);
 
-/// The part [begin, end) of `elements` for the i-th of `workers`; begins at multiples of 16, so that no two write into
-/// the same line of a cache.
-[[nodiscard]] constexpr std::pair<std::size_t, std::size_t> share_of(std::size_t elements, std::size_t i,
-                                                                     std::size_t workers) {
-  const auto bound = [&](std::size_t k) { return k == workers ? elements : elements * k / workers / 16 * 16; };
-  return {bound(i), bound(i + 1)};
+/// Calls body(begin, count) for pieces of `elements` by a team, pieces as long as elementwise ops take them.
+template <class Body>
+void for_each_piece(Team& team, std::int64_t elements, const Body& body) {
+  constexpr std::size_t kPiece = std::size_t{1} << 18;
+  const auto all = static_cast<std::size_t>(elements);
+  team.for_each((all + kPiece - 1) / kPiece,
+                [&](std::size_t i) { body(i * kPiece, std::min(kPiece, all - i * kPiece)); });
 }
 
 }  // namespace hogpen

@@ -120,12 +120,10 @@ class Stage {
 
  private:
   double memory_limit(std::int64_t elements) {
-    const auto scale = [&](std::size_t i) {
-      const auto [begin, end] = share_of(static_cast<std::size_t>(elements), i, team_.threads());
-      kernels::stream_scale(out_.mutable_data_ptr<float>() + begin, in_.const_data_ptr<float>() + begin, 0.5F,
-                            end - begin);
-    };
-    return gigabytes_per_second(elements, [&] { team_.run(scale); }, [] {});
+    float* const out = out_.mutable_data_ptr<float>();
+    const float* const in = in_.const_data_ptr<float>();
+    const auto scale = [&](std::size_t i, std::size_t n) { kernels::stream_scale(out + i, in + i, 0.5F, n); };
+    return gigabytes_per_second(elements, [&] { for_each_piece(team_, elements, scale); }, [] {});
   }
 
   Recorder& recorder_;

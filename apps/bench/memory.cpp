@@ -17,17 +17,13 @@ void measure_with(Recorder& recorder, Team& team, const std::vector<at::Tensor>&
   float* const a = arrays[0].mutable_data_ptr<float>();
   float* const b = arrays[1].mutable_data_ptr<float>();
   const float* const c = arrays[2].const_data_ptr<float>();
-  const auto elements = static_cast<std::size_t>(arrays[0].numel());
+  const std::int64_t elements = arrays[0].numel();
   const auto measure = [&](const char* name, double bytes_an_element, const auto& loop) {
     const std::string threads = fmt::format("{} thread{}", team.threads(), team.threads() == 1 ? "" : "s");
     const FigureLabel label = {.name = fmt::format("{}, {}", name, threads), .unit = "GB/s"};
     recorder.measure(label, [&] {
-      return 1e-9 * bytes_an_element * static_cast<double>(elements) / seconds_of([&] {
-               team.run([&](std::size_t i) {
-                 const auto [begin, end] = share_of(elements, i, team.threads());
-                 loop(begin, end - begin);
-               });
-             });
+      const double seconds = seconds_of([&] { for_each_piece(team, elements, loop); });
+      return 1e-9 * bytes_an_element * static_cast<double>(elements) / seconds;
     });
   };
   measure("copy", 8, [&](std::size_t i, std::size_t n) { kernels::stream_copy(b + i, a + i, n); });

@@ -7,7 +7,6 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <tuple>
 
@@ -98,45 +97,10 @@ struct Piece {
   std::uint64_t end;
 };
 
-/// Pieces for several threads. Each has a share of neighbours, so that the same call again, or the next op on the same
-/// tensor, finds them in the cache of the same core; who is done helps the others.
-class SharedPieces {
- public:
-  SharedPieces(UnaryOp op, std::span<const Piece> pieces, int workers)
-      : op_(op), pieces_(pieces), shares_(static_cast<std::size_t>(workers)) {
-    for (std::size_t i = 0; i < shares_.size(); ++i) {
-      shares_[i].next = i * pieces.size() / shares_.size();
-      shares_[i].end = (i + 1) * pieces.size() / shares_.size();
-    }
-  }
-
-  void work(std::size_t worker) {
-    for (std::size_t i = 0; i < shares_.size(); ++i) finish(shares_[(worker + i) % shares_.size()]);
-  }
-
- private:
-  struct alignas(64) Share {
-    std::atomic<std::size_t> next{0};
-    std::size_t end = 0;
-  };
-
-  void finish(Share& share) {
-    // Relaxed: a piece is claimed by the value alone; what was written is published by the end of the pool's task.
-    for (std::size_t i = share.next.fetch_add(1, std::memory_order_relaxed); i < share.end;
-         i = share.next.fetch_add(1, std::memory_order_relaxed)) {
-      pieces_[i].pair->transform(op_, pieces_[i].begin, pieces_[i].end);
-    }
-  }
-
-  UnaryOp op_;
-  std::span<const Piece> pieces_;
-  std::vector<Share> shares_;
-};
-
 void transform_by_threads(UnaryOp op, std::span<const Piece> pieces, Executor& executor) {
-  SharedPieces shared(op, pieces, executor.threads());
-  if (pieces.size() == 1) return shared.work(0);
-  executor.team().run([&](std::size_t worker) { shared.work(worker); });
+  const auto transform_piece = [&](std::size_t i) { pieces[i].pair->transform(op, pieces[i].begin, pieces[i].end); };
+  if (pieces.size() == 1) return transform_piece(0);
+  executor.team().for_each(pieces.size(), transform_piece);
 }
 
 using ProcessTask = std::tuple<UnaryOp, at::Tensor, at::Tensor, std::uint64_t, std::uint64_t>;

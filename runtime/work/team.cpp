@@ -7,9 +7,17 @@
 
 namespace hogpen {
 
-Team::Team(int threads) : cpus_(allowed_cpus()) {
+namespace {
+
+std::size_t checked(int threads) {
   require(threads >= 1, "a Team must have at least one thread, not {}", threads);
-  for (std::size_t i = 1; i < static_cast<std::size_t>(threads); ++i) helpers_.emplace_back([this, i] { help(i); });
+  return static_cast<std::size_t>(threads);
+}
+
+}  // namespace
+
+Team::Team(int threads) : cpus_(allowed_cpus()), shares_(checked(threads)) {
+  for (std::size_t i = 1; i < shares_.size(); ++i) helpers_.emplace_back([this, i] { help(i); });
 }
 
 Team::~Team() {

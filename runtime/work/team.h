@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <thread>
 #include <vector>
 
@@ -28,9 +27,34 @@ class Team {
   void run(const Body& body) {
     run_all([](const void* erased, std::size_t i) noexcept { (*static_cast<const Body*>(erased))(i); }, &body);
   }
-  [[nodiscard]] std::size_t threads() const noexcept { return helpers_.size() + 1; }
+  /// Calls body(piece) for each piece < pieces. Each thread begins with a share of neighbours, so that the same call
+  /// again, or another on the same data, finds them in the cache of the same core; who is done helps the others.
+  template <class Body>
+  void for_each(std::size_t pieces, const Body& body) {
+    for (std::size_t i = 0; i < shares_.size(); ++i) {
+      shares_[i].next.store(i * pieces / shares_.size(), std::memory_order_relaxed);  // published by the round
+      shares_[i].end = (i + 1) * pieces / shares_.size();
+    }
+    run([&](std::size_t thread) {
+      for (std::size_t i = 0; i < shares_.size(); ++i) shares_[(thread + i) % shares_.size()].finish(body);
+    });
+  }
+  [[nodiscard]] std::size_t threads() const noexcept { return shares_.size(); }
 
  private:
+  struct alignas(64) Share {
+    std::atomic<std::size_t> next{0};
+    std::size_t end = 0;
+
+    template <class Body>
+    void finish(const Body& body) {
+      // Relaxed: a piece is claimed by the value alone; what the body wrote is published by the end of the round.
+      for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < end;
+           i = next.fetch_add(1, std::memory_order_relaxed)) {
+        body(i);
+      }
+    }
+  };
   using Call = void (*)(const void* body, std::size_t i) noexcept;
 
   void run_all(Call call, const void* body);
@@ -47,6 +71,7 @@ class Team {
   WaitPoint end_;
 
   std::vector<int> cpus_;
+  std::vector<Share> shares_;  // one a thread
   std::vector<std::thread> helpers_;
 };
 

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/instruction_set.h"
 #include "kernels/transform_simd.h"
 #include "tests/kernels/ulp.h"
 
@@ -28,11 +29,9 @@ struct Instructions {
 };
 
 std::vector<Instructions> all_instructions() {
-  const bool has_avx512 = std::string(transform_instructions()) == "AVX-512";
-  const bool has_avx2 = has_avx512 || std::string(transform_instructions()) == "AVX2";
   return {{"DEFAULT", DEFAULT::transform_loops, true},
-          {"AVX2", AVX2::transform_loops, has_avx2},
-          {"AVX512", AVX512::transform_loops, has_avx512}};
+          {"AVX2", AVX2::transform_loops, instruction_set() >= InstructionSet::avx2},
+          {"AVX512", AVX512::transform_loops, instruction_set() >= InstructionSet::avx512}};
 }
 
 template <class T>
@@ -280,9 +279,9 @@ TEST(TransformSurvey, DISABLED_AllFloats) {
     for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i) threads.emplace_back(survey);
     threads.clear();
     std::printf("%-12s at most %.4f ulp (%s), at %.9g\n", std::string(name_of(op)).c_str(), worst.load(),
-                transform_instructions(), worst_at.load());
+                name_of(instruction_set()), worst_at.load());
     if (op.kind == UnaryOp::Kind::scale_shift) continue;
-    EXPECT_LE(worst, allowed_ulps<float>(op.kind, std::string(transform_instructions()) == "x86-64")) << name_of(op);
+    EXPECT_LE(worst, allowed_ulps<float>(op.kind, instruction_set() == InstructionSet::x86_64)) << name_of(op);
   }
 }
 

@@ -42,6 +42,31 @@ TEST(Team, HelpersThatSleptComeBack) {
   }
 }
 
+TEST(Team, EachPieceIsDoneOnce) {
+  for (const int threads : {1, 2, 3}) {
+    Team team(threads);
+    for (const std::size_t pieces : {0U, 1U, 2U, 3U, 1000U}) {
+      std::vector<int> done(pieces, 0);  // not atomic: each piece has its own
+      for (int round = 0; round < 50; ++round) team.for_each(pieces, [&](std::size_t piece) { ++done[piece]; });
+      EXPECT_EQ(done, std::vector<int>(pieces, 50));
+    }
+  }
+}
+
+TEST(Team, WhoIsDoneHelpsTheOthers) {
+  Team team(2);
+  constexpr std::size_t kPieces = 40;
+  std::atomic<std::size_t> done{0};
+  // The first piece of one share lasts until all the others are done, those of its own share too.
+  team.for_each(kPieces, [&](std::size_t piece) {
+    if (piece == 0) {
+      while (done.load() != kPieces - 1) std::this_thread::yield();
+    }
+    ++done;
+  });
+  EXPECT_EQ(done.load(), kPieces);
+}
+
 TEST(Team, EndsWithoutARound) {
   const Team team(4);
 }
