@@ -74,7 +74,7 @@ suite_cuda() {
     return
   fi
   # Their host code is that of cpu, which has been built and tested.
-  ! prepare cuda update_gpu_test hogpen_command || run_tests cuda --label-regex gpu
+  ! prepare cuda transform_gpu_test update_gpu_test hogpen_command || run_tests cuda --label-regex gpu
 }
 
 suite_lint() {

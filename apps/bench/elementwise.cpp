@@ -47,6 +47,7 @@ struct Contender {
   std::string series;
   std::function<void(const Subject&, const at::Tensor& in, at::Tensor& out)> run;
   std::function<void()> finish = [] {};  ///< waits for what `run` has only begun
+  bool spins_on = false;                 ///< its threads take cores from what is measured next, for milliseconds
 };
 
 /// Calls of one sample: a small array is done so often that the clock does not matter.
@@ -112,7 +113,7 @@ class Stage {
         .group = subject.name};
     const auto run = [&] { contender.run(subject, in, out); };
     std::function<double()> limit;
-    if (elements >= kBeyondCache) limit = [&] { return memory_limit(elements); };
+    if (elements >= kBeyondCache && !contender.spins_on) limit = [&] { return memory_limit(elements); };
     const auto figure =
         recorder_.measure(label, [&] { return gigabytes_per_second(elements, run, contender.finish); }, limit);
     if (figure) curves[contender.series][elements] = figure->median;
@@ -188,7 +189,7 @@ void bench_elementwise(Recorder& recorder) {
   contenders.push_back({fmt::format("{} processes", threads), by(by_processes)});
   contenders.push_back({"automatic", by(automatic)});
   add_gpu(contenders);
-  // Last, and then a pause: OpenMP's threads go on spinning for milliseconds, and would take a core from the next.
+  // Last, and then there is a pause.
   if (at::get_num_threads() != threads) at::set_num_threads(threads);
   contenders.push_back(
       {fmt::format("LibTorch, {} threads", threads),

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <random>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -11,59 +10,13 @@
 #include "kernels/update.h"
 
 #if HOGPEN_HAS_CUDA
-#include <cuda_runtime_api.h>
+#include "tests/kernels/gpu.h"
 
 namespace hogpen::kernels {
 namespace {
 
-void check(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
-}
-
-/// Values that begin `offset` floats into an allocation of the GPU, between guards that nobody may touch.
-class DeviceValues {
- public:
-  DeviceValues(std::span<const float> values, std::size_t offset) : begin_(kGuard + offset), n_(values.size()) {
-    std::vector<float> all(begin_ + n_ + kGuard, kMark);
-    std::ranges::copy(values, all.begin() + static_cast<std::ptrdiff_t>(begin_));
-    check(cudaMalloc(&memory_, all.size() * sizeof(float)));
-    check(cudaMemcpy(memory_, all.data(), all.size() * sizeof(float), cudaMemcpyHostToDevice));
-  }
-  DeviceValues(const DeviceValues&) = delete;
-  DeviceValues& operator=(const DeviceValues&) = delete;
-  ~DeviceValues() { cudaFree(memory_); }
-
-  [[nodiscard]] float* data() const { return static_cast<float*>(memory_) + begin_; }
-  /// The values; records a failure when a guard was overwritten.
-  [[nodiscard]] std::vector<float> read() const {
-    std::vector<float> all(begin_ + n_ + kGuard);
-    check(cudaMemcpy(all.data(), memory_, all.size() * sizeof(float), cudaMemcpyDeviceToHost));
-    const auto first = all.begin() + static_cast<std::ptrdiff_t>(begin_);
-    const auto last = first + static_cast<std::ptrdiff_t>(n_);
-    const auto is_mark = [](float value) { return value == kMark; };
-    EXPECT_TRUE(std::all_of(all.begin(), first, is_mark) && std::all_of(last, all.end(), is_mark));
-    return {first, last};
-  }
-
- private:
-  static constexpr std::size_t kGuard = 8;
-  static constexpr float kMark = -12345.0F;
-  std::size_t begin_;
-  std::size_t n_;
-  void* memory_ = nullptr;
-};
-
-class UpdateOnGpu : public testing::Test {
+class UpdateOnGpu : public GpuTest {
  protected:
-  void SetUp() override {
-    int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no GPU";
-    check(cudaStreamCreate(&stream_));
-  }
-  void TearDown() override {
-    if (stream_ != nullptr) check(cudaStreamDestroy(stream_));
-  }
-
   std::vector<float> random_values(std::size_t n) {
     std::vector<float> values(n);
     for (float& value : values) value = uniform_(random_);
@@ -74,20 +27,18 @@ class UpdateOnGpu : public testing::Test {
   void expect_equal_to_cpu(Write write, SgdScalars scalars, std::size_t n, std::size_t offset, std::size_t skew) {
     std::vector<float> parameters = random_values(n);
     std::vector<float> momentum(n, 0.0F);
-    const DeviceValues on_gpu(parameters, offset);
-    const DeviceValues momentum_on_gpu(momentum, offset);
+    const DeviceValues<float> on_gpu(parameters, offset);
+    const DeviceValues<float> momentum_on_gpu(momentum, offset);
     for (scalars.step = 1; scalars.step <= 3; ++scalars.step) {
       const std::vector<float> gradients = random_values(n);
-      const DeviceValues gradients_on_gpu(gradients, offset + skew);
+      const DeviceValues<float> gradients_on_gpu(gradients, offset + skew);
       sgd(write, parameters.data(), gradients.data(), momentum.data(), n, scalars);
-      sgd_cuda(write, on_gpu.data(), gradients_on_gpu.data(), momentum_on_gpu.data(), n, scalars, stream_);
-      check(cudaStreamSynchronize(stream_));
+      sgd_cuda(write, on_gpu.data(), gradients_on_gpu.data(), momentum_on_gpu.data(), n, scalars, stream());
+      check(cudaStreamSynchronize(stream()));
     }
     EXPECT_EQ(on_gpu.read(), parameters);
     EXPECT_EQ(momentum_on_gpu.read(), momentum);
   }
-
-  cudaStream_t stream_ = nullptr;
 
  private:
   std::mt19937 random_{11};
@@ -127,8 +78,8 @@ TEST_F(UpdateOnGpu, AtomicLosesNoUpdateOfConcurrentStreams) {
   constexpr std::size_t kElements = 100'000;
   constexpr int kStreams = 4;
   constexpr int kSteps = 200;
-  const DeviceValues parameters(std::vector<float>(kElements, 0.0F), 0);
-  const DeviceValues gradients(std::vector<float>(kElements, -1.0F), 0);
+  const DeviceValues<float> parameters(std::vector<float>(kElements, 0.0F), 0);
+  const DeviceValues<float> gradients(std::vector<float>(kElements, -1.0F), 0);
   std::vector<cudaStream_t> streams(kStreams);
   for (cudaStream_t& stream : streams) check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   for (int i = 0; i < kSteps * kStreams; ++i) {
