@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 PEER = pathlib.Path(__file__).resolve().parent / "python_runtime.py"
-SUITES = ["sync", "queue", "spawn", "pool"]
+SUITES = ["sync", "queue", "spawn", "pool", "elementwise"]
 
 
 def figures(command):
@@ -38,7 +38,9 @@ def main():
     ours, theirs = {}, {}
     for round_number in range(args.rounds):
         for suite in args.suites:
-            bench = [args.build / "apps/hogpen", "bench", suite, "--json", "--seconds", args.seconds]
+            # Of the elementwise suite only what the peer has; the curves are for `hogpen bench` alone.
+            bench = [args.build / "apps/hogpen", "bench", suite, "--json", "--seconds", args.seconds,
+                     "--filter", "chunks" if suite == "elementwise" else ""]
             peer = [sys.executable, PEER, suite, "--seconds", args.seconds]
             for results, command in ((ours, bench), (theirs, peer)):
                 for key, value in figures(command).items():

@@ -1,4 +1,4 @@
-"""What `hogpen bench sync queue spawn pool` measures, done with Python's own means; one JSON object on stdout.
+"""What `hogpen bench sync queue spawn pool elementwise` measures, done with Python's own means; one JSON object on stdout.
 
     .venv/bin/python tests/peers/python_runtime.py [--seconds 1]
 
@@ -8,12 +8,14 @@ multiprocessing with fork, as on Linux; the tensors with torch.multiprocessing. 
 import argparse
 import json
 import multiprocessing
+import os
 import queue
 import statistics
 import sys
 import threading
 import time
 
+import numpy
 import torch
 import torch.multiprocessing
 
@@ -250,14 +252,25 @@ def bench_pool(recorder):
                          lambda: len(few) / seconds_of(lambda: pool.map(square, few, chunksize=1)))
 
 
+# --- elementwise
+
+def bench_elementwise(recorder):
+    column = numpy.random.rand(100, 100)[:, 0]
+    chunks = [column[i:i + 25] for i in range(0, 100, 25)]
+    with FORK.Pool(len(os.sched_getaffinity(0))) as pool:
+        recorder.measure("elementwise", "exp of four chunks of 25, processes", "us",
+                         lambda: median_microseconds(200, lambda: pool.map(numpy.exp, chunks)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suites", nargs="*", default=["sync", "queue", "spawn", "pool"])
+    parser.add_argument("suites", nargs="*", default=["sync", "queue", "spawn", "pool", "elementwise"])
     parser.add_argument("--seconds", type=float, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
     recorder = Recorder(args.seconds)
-    benches = {"sync": bench_sync, "queue": bench_queue, "spawn": bench_spawn, "pool": bench_pool}
+    benches = {"sync": bench_sync, "queue": bench_queue, "spawn": bench_spawn, "pool": bench_pool,
+               "elementwise": bench_elementwise}
     for suite in args.suites:
         benches[suite](recorder)
     json.dump({"figures": recorder.figures}, sys.stdout)
