@@ -13,7 +13,7 @@ namespace {
 
 using namespace hogpen;
 
-enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kWorkerDied = 3, kNoProgress = 5 };
+enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kWorkerDied = 3, kNoDevice = 4, kNoProgress = 5 };
 
 constexpr const char* kFooter = R"(Examples:
   hogpen train --workers 4 --epochs 10
@@ -61,6 +61,8 @@ int main(int argc, char** argv) {
     return fail(kUsage, error.what(), error.hint());
   } catch (const WorkerError& error) {
     return fail(kWorkerDied, error.what(), error.hint());
+  } catch (const DeviceError& error) {
+    return fail(kNoDevice, error.what(), error.hint());
   } catch (const TimeoutError& error) {
     return fail(kNoProgress, error.what(), error.hint());
   } catch (const Error& error) {

@@ -105,6 +105,8 @@ void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::p
   }
 }
 
-const char* transform_instructions() noexcept { return instruction_set().name; }
+const char* transform_instructions() noexcept {
+  return instruction_set().name;
+}
 
 }  // namespace hogpen::kernels

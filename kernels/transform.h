@@ -14,14 +14,13 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 /// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
 /// vectorised headers with the SLEEF inside LibTorch. For `transform_cuda`, a GPU.
 /// Accuracy: in units in the last place of the exact result, float32 and float64: relu, abs, negate, square, sqrt exact
-/// to rounding (0.5); exp, log, tanh 1; sigmoid 2; scale_shift one rounding where the CPU has FMA, else two. bfloat16
-/// and float16: 1 for each op, 0.5 but for values next to the middle of two.
-/// Special values: as in IEEE 754 and std::: NaN in, NaN out; exp(-inf) = 0, exp(inf) = inf; log(0) = -inf, log(x < 0)
-/// and sqrt(x < 0) = NaN; sigmoid and tanh go to 0 or -1 and 1; relu(NaN) = NaN; subnormal results are not flushed.
-/// The result of an element depends neither on its place in the array nor on the array's length.
-/// Sharing: any threads, as long as nobody else writes what is read, or touches what is written.
-/// Requires: `in` and `out` are the same, or do not overlap. Elements need not be aligned.
-/// Throws: std::invalid_argument for another dtype.
+/// to rounding (0.5); exp, log 1; sigmoid 2; tanh 2, and 3 without AVX2; scale_shift one rounding where the CPU has
+/// FMA, else two. bfloat16 and float16: 1 for each op, 0.5 but for values next to the middle of two. Special values: as
+/// in IEEE 754 and std::: NaN in, NaN out; exp(-inf) = 0, exp(inf) = inf; log(0) = -inf, log(x < 0) and sqrt(x < 0) =
+/// NaN; sigmoid and tanh go to 0 or -1 and 1; relu(NaN) = NaN; subnormal results are not flushed. The result of an
+/// element depends neither on its place in the array nor on the array's length. Sharing: any threads, as long as nobody
+/// else writes what is read, or touches what is written. Requires: `in` and `out` are the same, or do not overlap.
+/// Elements need not be aligned. Throws: std::invalid_argument for another dtype.
 namespace hogpen::kernels {
 
 /// Whether `transform` knows a dtype.
@@ -36,7 +35,8 @@ enum class Store {
   streaming,  ///< past the cache, which saves reading what is overwritten; for results larger than the cache
 };
 
-/// `streaming` where an array of that many bytes is written out of place and the cache cannot hold it beside its source.
+/// `streaming` where an array of that many bytes is written out of place and the cache cannot hold it beside its
+/// source.
 [[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept;
 
 /// out[i] = op(in[i]) for i < n.
@@ -61,8 +61,8 @@ void transform_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out
 /// Owns: nothing that outlives the call. Throws: as `transform_cuda`, and when the GPU's memory does not suffice.
 void transform_through_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, int device);
 
-/// How many GPUs can be used: 0 without a driver, or when hogpen was built without CUDA. Initialises CUDA: after it, the
-/// process may not fork workers that use a GPU.
+/// How many GPUs can be used: 0 without a driver, or when hogpen was built without CUDA. Initialises CUDA: after it,
+/// the process may not fork workers that use a GPU.
 [[nodiscard]] int cuda_devices() noexcept;
 
 }  // namespace hogpen::kernels

@@ -17,6 +17,8 @@ void transform_through_cuda(UnaryOp, c10::ScalarType, const void*, void*, std::s
   throw std::runtime_error(kNoCuda);
 }
 
-int cuda_devices() noexcept { return 0; }
+int cuda_devices() noexcept {
+  return 0;
+}
 
 }  // namespace hogpen::kernels

@@ -43,6 +43,12 @@ class SystemError : public Error {
   int error_number_;
 };
 
+/// A device that was asked for is absent, or this hogpen was built without it.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A deadline passed before what was waited for came about, where that is an error and not an answer.
 class TimeoutError : public Error {
  public:

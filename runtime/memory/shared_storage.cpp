@@ -106,6 +106,13 @@ c10::Storage make_storage(std::size_t size_bytes, at::DataPtr data) {
   return {c10::Storage::use_byte_size_t(), size_bytes, std::move(data)};
 }
 
+std::pair<StoragePlace, at::DataPtr> new_block(std::size_t size_bytes) {
+  SharedBlock block = SharedBlock::allocate(size_bytes);
+  std::byte* data = block.data();
+  const StoragePlace place = place_in_heap(block.id(), 0, size_bytes);
+  return {place, pointer_to(data, {.place = place, .block = std::move(block), .mapping = nullptr})};
+}
+
 }  // namespace
 
 bool is_in_shared_memory(const c10::Storage& storage) noexcept {
@@ -133,14 +140,20 @@ StoragePlace place_of(const c10::Storage& storage) {
           .size_bytes = storage.nbytes()};
 }
 
+c10::Storage new_shared_storage(std::size_t size_bytes) {
+  if (size_bytes == 0) return storage_at({});
+  auto [place, data] = new_block(size_bytes);
+  c10::Storage storage = make_storage(size_bytes, std::move(data));
+  const std::lock_guard lock(known().mutex);
+  known().storages.insert_or_assign(place, storage.getWeakStorageImpl());
+  return storage;
+}
+
 void move_to_shared_heap(const c10::Storage& storage) {
-  const std::size_t size = storage.nbytes();
-  SharedBlock block = SharedBlock::allocate(size);
-  std::memcpy(block.data(), storage.data(), size);
-  std::byte* data = block.data();
-  const StoragePlace place = place_in_heap(block.id(), 0, size);
+  auto [place, data] = new_block(storage.nbytes());
+  std::memcpy(data.get(), storage.data(), storage.nbytes());
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
-  (void)impl->set_data_ptr(pointer_to(data, {.place = place, .block = std::move(block), .mapping = nullptr}));
+  (void)impl->set_data_ptr(std::move(data));
   impl->set_resizable(false);
   const std::lock_guard lock(known().mutex);
   known().storages.insert_or_assign(place, storage.getWeakStorageImpl());

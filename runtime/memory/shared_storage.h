@@ -26,6 +26,8 @@ struct StoragePlace {
 [[nodiscard]] StoragePlace place_of(const c10::Storage& storage);
 [[nodiscard]] bool is_in_shared_memory(const c10::Storage& storage) noexcept;
 
+/// A new storage in a block of the shared heap; its contents are undefined. Throws: SystemError(ENOMEM).
+[[nodiscard]] c10::Storage new_shared_storage(std::size_t size_bytes);
 /// Moves a storage into a block of the shared heap, in place. Throws: SystemError(ENOMEM).
 void move_to_shared_heap(const c10::Storage& storage);
 

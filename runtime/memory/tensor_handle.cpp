@@ -77,11 +77,25 @@ bool fits(const Wire& wire, c10::IntArrayRef sizes, c10::IntArrayRef strides, st
   return !is_too_large && end <= wire.place.size_bytes / element_bytes;
 }
 
+// What at::from_blob makes, without its way through the dispatcher.
+at::Tensor make_tensor(c10::Storage storage, caffe2::TypeMeta dtype) {
+  return at::detail::make_tensor<c10::TensorImpl>(std::move(storage), c10::DispatchKeySet(c10::DispatchKey::CPU),
+                                                  dtype);
+}
+
 }  // namespace
 
 void share_memory(const at::Tensor& tensor) {
   require_shareable(tensor);
   if (!is_in_shared_memory(tensor.storage())) move_to_shared_heap(tensor.storage());
+}
+
+at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype) {
+  const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
+  const std::size_t size_bytes = static_cast<std::size_t>(c10::multiply_integers(sizes)) * type.itemsize();
+  at::Tensor tensor = make_tensor(new_shared_storage(size_bytes), type);
+  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
+  return tensor;
 }
 
 bool is_shared(const at::Tensor& tensor) {
@@ -120,9 +134,7 @@ at::Tensor read_tensor(std::span<const std::byte>& bytes) {
   const c10::IntArrayRef steps(strides.data(), wire.dims);
   const caffe2::TypeMeta dtype = c10::scalarTypeToTypeMeta(static_cast<c10::ScalarType>(wire.dtype));
   if (!fits(wire, shape, steps, dtype.itemsize())) throw Error("a tensor of a message must lie in its storage");
-  // What at::from_blob makes, without its way through the dispatcher.
-  auto tensor = at::detail::make_tensor<c10::TensorImpl>(storage_at(wire.place),
-                                                         c10::DispatchKeySet(c10::DispatchKey::CPU), dtype);
+  at::Tensor tensor = make_tensor(storage_at(wire.place), dtype);
   c10::TensorImpl* impl = tensor.unsafeGetTensorImpl();
   impl->set_sizes_and_strides(shape, steps, wire.storage_offset);
   if ((wire.flags & kConjugate) != 0) impl->_set_conj(true);

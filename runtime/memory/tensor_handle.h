@@ -1,5 +1,8 @@
 #pragma once
 
+#include <c10/core/ScalarType.h>
+#include <c10/util/ArrayRef.h>
+
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -20,6 +23,9 @@ namespace hogpen {
 /// Throws: UsageError for tensors that are not dense, not on the CPU, or require a gradient without being leaves;
 /// SystemError(ENOMEM).
 void share_memory(const at::Tensor& tensor);
+
+/// A new tensor in the shared heap, contiguous; its contents are undefined. Throws: SystemError(ENOMEM).
+[[nodiscard]] at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype);
 
 /// Whether a tensor lies in shared memory; one without elements in its storage does.
 [[nodiscard]] bool is_shared(const at::Tensor& tensor);

@@ -23,7 +23,8 @@ struct BreakEven {
 /// Sharing: a value.
 struct Calibration {
   BreakEven light = {.threads = std::uint64_t{1} << 17, .processes = std::uint64_t{1} << 17};  ///< a few instructions
-  BreakEven heavy = {.threads = std::uint64_t{1} << 15, .processes = std::uint64_t{1} << 15};  ///< exp, log, sigmoid, tanh
+  BreakEven heavy = {.threads = std::uint64_t{1} << 15,
+                     .processes = std::uint64_t{1} << 15};  ///< exp, log, sigmoid, tanh
   std::string machine = {};  ///< where it was measured: CPU, threads, GPU; empty for these defaults
 
   [[nodiscard]] const BreakEven& of(kernels::UnaryOp::Kind kind) const noexcept;

@@ -26,13 +26,13 @@ namespace hogpen {
 /// A new tensor of the same strides where the input is dense, contiguous otherwise. One in shared memory when processes
 /// make it.
 [[nodiscard]] at::Tensor transform(kernels::UnaryOp op, const at::Tensor& in, Executor& executor);
-/// Into a tensor of the same shape and dtype; `out` may be `in`.
+/// Into a tensor of the same shape and dtype; `out` may be `in`, but not for processes.
 void transform_into(kernels::UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& executor);
 /// Each of several, all at once: a chunk a task where a pool does it.
 [[nodiscard]] std::vector<at::Tensor> transform(kernels::UnaryOp op, std::span<const at::Tensor> chunks,
                                                 Executor& executor);
 
-#define HOGPEN_UNARY(name)                                                        \
+#define HOGPEN_UNARY(name)                                                         \
   [[nodiscard]] inline at::Tensor name(const at::Tensor& in, Executor& executor) { \
     return transform({kernels::UnaryOp::Kind::name}, in, executor);                \
   }                                                                                \

@@ -1,0 +1,46 @@
+#include "runtime/work/executor.h"
+
+#include "kernels/transform.h"
+#include "runtime/core/error.h"
+#include "runtime/process/thread_budget.h"
+#include "runtime/work/pool.h"
+
+namespace hogpen {
+
+const char* name_of(Place place) noexcept {
+  switch (place) {
+    case Place::caller:
+      return "caller";
+    case Place::threads:
+      return "threads";
+    case Place::processes:
+      return "processes";
+    case Place::gpu:
+      return "gpu";
+    case Place::automatic:
+      break;
+  }
+  return "auto";
+}
+
+Executor::Executor(ExecutorOptions options) : options_(std::move(options)) {
+  require(options_.threads >= 0, "an Executor must have 0 or more threads, not {}", options_.threads);
+  if (options_.threads == 0) options_.threads = default_workers();
+  require(options_.place != Place::processes || options_.processes != nullptr,
+          "an Executor whose place is processes must be given a Pool of them");
+  if (options_.place == Place::gpu && kernels::cuda_devices() == 0) {
+    throw DeviceError("there is no GPU that could be used",
+                      "hogpen info says why; leave the choice of the place to hogpen");
+  }
+}
+
+Executor::~Executor() = default;
+
+Pool* Executor::thread_pool() {
+  if (!threads_ && options_.threads > 1) {
+    threads_ = std::make_unique<Pool>(PoolOptions{.workers = options_.threads - 1, .workers_as = WorkersAs::threads});
+  }
+  return threads_.get();
+}
+
+}  // namespace hogpen
