@@ -58,7 +58,7 @@ TEST(NpyParse, ReadsWhatNumpyWrites) {
 }
 
 TEST(NpyParse, ReadsEachVersion) {
-  for (const char major : {1, 2, 3}) {
+  for (const char major : {'\1', '\2', '\3'}) {
     EXPECT_EQ(parse(file_of(header_of("'<f8'", "(2,)"), 16, major)).numel(), 2) << int{major};
   }
 }
