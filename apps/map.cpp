@@ -34,7 +34,8 @@ Files:
   .csv          computed in float64, written with the fewest digits that read back the same; empty fields stay
   .safetensors  tensors of float16, bfloat16, float32, float64; all others stay
   OUT is replaced as a whole when all is done. Whatever ends the command before (an error, Ctrl-C, kill -9,
-  a full disk) leaves IN and an old OUT as they were. IN may be larger than the memory.
+  a full disk) leaves IN and an old OUT as they were; kill -9 also leaves a temporary OUT.XXXXXXXX.tmp.
+  IN may be larger than the memory.
 
 Exit codes:
   0 done   1 failed   2 wrong usage or data   4 no such device   130, 143 stopped by SIGINT, SIGTERM)text";
@@ -218,6 +219,7 @@ void add_map_options(CLI::App& parser, MapArguments& arguments) {
   parser.add_option("--tensor", arguments.selection.tensors, "A tensor of a safetensors file; may be given again")
       ->type_name("NAME")
       ->allow_extra_args(false)
+      ->default_str("")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   parser.add_option("--scale", arguments.scale, "Of scale-shift: scale * x + shift")
       ->type_name("X")

@@ -73,14 +73,13 @@ class Csv(MapTest):
         self.assertEqual([len(line) for line in lines], [len(repr(-number).removesuffix(".0")) for number in numbers])
 
     def test_files_larger_than_a_piece(self):
-        rows = [(number / 8, f"text {number}") for number in range(600_000)]
+        rows = [(number / 1024, f"text {number}") for number in range(600_000)]
         self.write("x.csv", "a,b,c\n" + "".join(f"{x},{text},{x}\n" for x, text in rows))
         self.map("exp", "x.csv", "y.csv", "--column=a", "--threads=2")
         for line, (x, text) in zip(self.read("y.csv").decode().splitlines()[1:], rows, strict=True):
             first, second, third = line.split(",")
             self.assertEqual((second, third), (text, str(x)))
-            expected = math.exp(x) if x <= 709 else math.inf
-            self.assertTrue(math.isclose(float(first), expected, rel_tol=1e-15), line)
+            self.assertTrue(math.isclose(float(first), math.exp(x), rel_tol=1e-15), line)
 
     def test_long_stretches_without_a_number(self):
         text = "a,b\n1,x\n" + f",{'y' * 999}\n" * 40_000 + "2,z\n"
