@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -138,11 +139,14 @@ fs::path out_of(const MapArguments& arguments) {
 /// The mode of a file that can be mapped.
 ::mode_t check_input(const std::string& path) {
   struct ::stat status{};
-  syscall_ok(::stat(path.c_str(), &status), "open " + path);
+  const int result = ::stat(path.c_str(), &status);
+  require(result == 0 || errno != ENOENT, "there is no file {}", path);
+  syscall_ok(result, "stat " + path);
   if (!S_ISREG(status.st_mode)) {
-    throw UsageError(fmt::format("{} is {}, but IN must be a regular file, which can be mapped into memory", path,
-                                 S_ISDIR(status.st_mode) ? "a directory" : "none"),
-                     S_ISDIR(status.st_mode) ? "" : "store what comes there in a file first");
+    const bool is_directory = S_ISDIR(status.st_mode);
+    throw UsageError(fmt::format("IN must be a regular file, which can be mapped into memory, but {} is {}", path,
+                                 is_directory ? "a directory" : "a pipe or a device"),
+                     is_directory ? "name a file in it" : "store what comes from there in a file first");
   }
   return status.st_mode;
 }

@@ -284,11 +284,11 @@ class Usage(MapTest):
                        hint="it is an NPY file: --format npy")
 
     def test_inputs_that_cannot_be_mapped(self):
-        self.fail_with(1, "exp", "missing.npy", "y.npy", says="open missing.npy: No such file or directory")
+        self.fail_with(2, "exp", "missing.npy", "y.npy", says="there is no file missing.npy")
         (self.directory / "directory.npy").mkdir()
-        self.fail_with(2, "exp", "directory.npy", "y.npy", says="directory.npy is a directory")
+        self.fail_with(2, "exp", "directory.npy", "y.npy", says="IN must be a regular file, which can be mapped into memory, but directory.npy is a directory")
         os.mkfifo(self.directory / "fifo.npy")
-        self.fail_with(2, "exp", "fifo.npy", "y.npy", says="IN must be a regular file")
+        self.fail_with(2, "exp", "fifo.npy", "y.npy", says="but fifo.npy is a pipe or a device")
 
     def test_outputs_that_are_no_regular_files(self):
         (self.directory / "directory.npy").mkdir()
