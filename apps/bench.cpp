@@ -1,47 +1,74 @@
 #include <algorithm>
-#include <array>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <optional>
+#include <regex>
 #include <string>
 #include <vector>
 
+#include "apps/bench/compare.h"
+#include "apps/bench/page.h"
+#include "apps/bench/run.h"
 #include "apps/bench/suites.h"
 #include "apps/cli.h"
 #include "apps/output.h"
 #include "runtime/core/error.h"
-#include "runtime/memory/limits.h"
+#include "runtime/core/file.h"
 
 namespace hogpen {
 namespace {
 
 constexpr const char* kFooter =
-    R"text(Each figure is the median of its samples; beside it stand the least and the most. Run it on a quiet machine.
+    R"text(
+Each figure is the median of samples that are taken until it is known to within --noise, or --seconds are over. A
+line gives the median, half the width of the interval that holds it with a confidence of 95 %, what part that is of the
+best the machine allows where that is known, and the range of the samples. Warnings say what disturbed them.
 
 Examples:
-  hogpen bench                         # all suites
+  hogpen bench                                    # all suites
   hogpen bench queue pool --seconds 3
-  hogpen bench --json > figures.json
+  hogpen bench sync --filter 'mutex|barrier'      # some figures of a suite
+  hogpen bench --json > before.json
+  hogpen bench --compare before.json              # what has become slower since?
+  hogpen bench --csv --html figures.html > figures.csv
 
 Exit codes:
-  0 done   1 failed   2 wrong usage)text";
-
-struct Suite {
-  const char* name;
-  const char* about;
-  void (*run)(Recorder&);
-};
-
-constexpr std::array kSuites = {
-    Suite{"sync", "locks, events, semaphores and barriers in shared memory", bench_sync},
-    Suite{"queue", "messages and tensors between processes and threads", bench_queue},
-    Suite{"spawn", "starting and ending processes", bench_spawn},
-    Suite{"pool", "tasks on a pool of workers", bench_pool},
-};
+  0 done   1 failed, or --compare found a figure that is worse   2 wrong usage, or --compare was given no report)text";
 
 struct BenchArguments {
   std::vector<std::string> suites;
+  std::string filter;
   double seconds = 1;
+  double noise_percent = 2;
+  bool list = false;
   bool json = false;
+  bool csv = false;
+  std::string html;
+  std::string compare;
+  double threshold_percent = 5;
+};
+
+/// Which figures somebody asked for.
+///
+/// Sharing: one thread. Owns: its pattern.
+class Selection {
+ public:
+  explicit Selection(const BenchArguments& arguments) : suites_(arguments.suites) {
+    try {
+      pattern_ = std::regex(arguments.filter, std::regex::ECMAScript | std::regex::icase);
+    } catch (const std::regex_error& error) {
+      throw UsageError(fmt::format("--filter: '{}' is no regular expression: {}", arguments.filter, error.what()));
+    }
+  }
+  [[nodiscard]] bool has_suite(const std::string& name) const {
+    return suites_.empty() || std::find(suites_.begin(), suites_.end(), name) != suites_.end();
+  }
+  [[nodiscard]] bool has_figure(const std::string& suite_and_name) const {
+    return std::regex_search(suite_and_name, pattern_);
+  }
+
+ private:
+  std::vector<std::string> suites_;
+  std::regex pattern_;
 };
 
 std::vector<std::string> suite_names() {
@@ -50,50 +77,81 @@ std::vector<std::string> suite_names() {
   return names;
 }
 
-// Four digits, with a prefix for large numbers: "12.34", "1.234 M".
-std::string readable(double value) {
-  for (const auto& [scale, prefix] : {std::pair{1e9, " G"}, {1e6, " M"}, {1e3, " k"}}) {
-    if (value >= 10 * scale || (value >= scale && scale > 1e3)) return fmt::format("{:.4g}{}", value / scale, prefix);
+std::string list_of_suites() {
+  std::string text;
+  for (const Suite& suite : kSuites) text += fmt::format("{:<11} {}\n", suite.name, suite.about);
+  return text;
+}
+
+std::string help_footer() {
+  std::string text = "Suites:\n";
+  for (const Suite& suite : kSuites) text += fmt::format("  {:<11} {}\n", suite.name, suite.about);
+  return text + kFooter;
+}
+
+// Before anything is measured: a report that cannot be written would be minutes lost.
+void check_can_be_written(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw UsageError(fmt::format("--html: {} is no file that could be replaced", path.string()));
   }
-  return fmt::format("{:.4g}", value);
+  try {
+    std::filesystem::path trial = path;
+    trial += ".tmp";
+    FileSystem::real().write_and_sync(trial, {});
+    FileSystem::real().remove_all(trial);
+  } catch (const SystemError& error) {
+    throw UsageError(fmt::format("--html: {}", error.what()), error.hint());
+  }
 }
 
-std::string line(const Figure& figure) {
-  return fmt::format("{:<6} {:<44} {:>10} {:<4} ({} to {}, {} samples)\n", figure.suite, figure.name,
-                     readable(figure.median), figure.unit, readable(figure.least), readable(figure.most),
-                     figure.samples);
-}
-
-nlohmann::ordered_json to_json(const Figure& figure) {
-  return {{"suite", figure.suite}, {"name", figure.name}, {"unit", figure.unit},      {"median", figure.median},
-          {"least", figure.least}, {"most", figure.most}, {"samples", figure.samples}};
+Report read_what_is_selected(const std::filesystem::path& path, const Selection& selection) {
+  Report report = read_report(path);
+  std::erase_if(report.figures, [&](const Figure& figure) {
+    return !selection.has_suite(figure.suite) || !selection.has_figure(figure.suite + "/" + figure.name);
+  });
+  return report;
 }
 
 int bench(const BenchArguments& arguments) {
-  const auto is_chosen = [&](const char* name) {
-    const auto& chosen = arguments.suites;
-    return chosen.empty() || std::find(chosen.begin(), chosen.end(), name) != chosen.end();
-  };
-  const std::chrono::duration<double> per_figure(arguments.seconds);
-  Recorder recorder(std::chrono::duration_cast<std::chrono::nanoseconds>(per_figure), [&](const Figure& figure) {
-    arguments.json ? write_stderr(line(figure)) : write_stdout(line(figure));
-  });
-  for (const Suite& suite : kSuites) {
-    if (!is_chosen(suite.name)) continue;
-    recorder.begin_suite(suite.name);
-    suite.run(recorder);
+  if (arguments.list) {
+    write_stdout(list_of_suites());
+    return 0;
   }
-  if (!arguments.json) return 0;
-  nlohmann::ordered_json all = {{"usable_cpus", usable_cpus()}, {"figures", nlohmann::ordered_json::array()}};
-  for (const Figure& figure : recorder.figures()) all["figures"].push_back(to_json(figure));
-  write_stdout(all.dump() + "\n");
-  return 0;
+  const Selection selection(arguments);
+  std::optional<Report> before;
+  if (!arguments.compare.empty()) before = read_what_is_selected(arguments.compare, selection);
+  if (!arguments.html.empty()) check_can_be_written(arguments.html);
+  const bool stdout_is_for_programs = arguments.json || arguments.csv;
+  const auto say = [&](const std::string& text) { stdout_is_for_programs ? write_stderr(text) : write_stdout(text); };
+  const Report report = run_suites({.seconds = arguments.seconds,
+                                    .noise_percent = arguments.noise_percent,
+                                    .wants_suite = [&](const std::string& name) { return selection.has_suite(name); },
+                                    .wants_figure = [&](const std::string& name) { return selection.has_figure(name); },
+                                    .write = say});
+  require(!report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'", arguments.filter);
+  if (arguments.json) write_stdout(to_json(report));
+  if (arguments.csv) write_stdout(to_csv(report));
+  if (!arguments.html.empty()) write_atomically(FileSystem::real(), arguments.html, to_html(report));
+  if (!before) return 0;
+  const Comparison comparison = compare(*before, report, arguments.threshold_percent);
+  say(comparison.text);
+  return comparison.worse == 0 ? 0 : 1;
 }
 
-std::string describe_suites() {
-  std::string text = "What to measure, all by default:";
-  for (const Suite& suite : kSuites) text += fmt::format("\n{:<6} {}", suite.name, suite.about);
-  return text;
+void add_output_options(CLI::App& parser, BenchArguments& arguments) {
+  CLI::Option* json = parser.add_flag("--json", arguments.json, "Print one JSON object on stdout, the lines on stderr");
+  parser.add_flag("--csv", arguments.csv, "Print the figures as CSV on stdout, the lines on stderr")->excludes(json);
+  parser.add_option("--html", arguments.html, "Write a page with plots, in one file")
+      ->type_name("FILE")
+      ->transform(any_text());
+  parser.add_option("--compare", arguments.compare, "Say what has become better or worse since --json wrote FILE")
+      ->type_name("FILE")
+      ->transform(any_text());
+  parser.add_option("--threshold", arguments.threshold_percent, "With --compare: changes up to that much are none")
+      ->type_name("PERCENT")
+      ->transform(real_number(0));
 }
 
 }  // namespace
@@ -101,15 +159,23 @@ std::string describe_suites() {
 Command add_bench(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("bench", "Measure the runtime on this machine");
   const auto arguments = std::make_shared<BenchArguments>();
-  parser->add_option("SUITE", arguments->suites, describe_suites())
+  parser->add_option("SUITE", arguments->suites, "What to measure, all by default")
+      ->default_str("")
       ->type_name("")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->transform(one_of(suite_names()));
-  parser->add_option("--seconds", arguments->seconds, "How long to take samples of each figure")
+  parser->add_flag("--list", arguments->list, "List the suites and measure nothing");
+  parser->add_option("--filter", arguments->filter, "Only figures whose SUITE/NAME has this in it, case aside")
+      ->type_name("REGEX")
+      ->transform(any_text());
+  parser->add_option("--seconds", arguments->seconds, "The most time for a figure; 0: five samples of each")
       ->type_name("SECONDS")
       ->transform(real_number(0, 3600));
-  parser->add_flag("--json", arguments->json, "Print one JSON object on stdout, and the lines on stderr");
-  parser->footer(kFooter);
+  parser->add_option("--noise", arguments->noise_percent, "A figure known to within that much needs no more samples")
+      ->type_name("PERCENT")
+      ->transform(real_number(0));
+  add_output_options(*parser, *arguments);
+  parser->footer(help_footer());
   return {parser, [arguments](const Arguments&) { return bench(*arguments); }};
 }
 

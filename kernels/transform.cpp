@@ -1,11 +1,16 @@
 #include "kernels/transform.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "kernels/transform_simd.h"
 
@@ -33,8 +38,32 @@ const InstructionSet& instruction_set() {
   return chosen;
 }
 
+std::atomic<std::uint32_t> kinds_with_mapped_constants{0};
+
+// SLEEF loads the constants of special values under a mask that is nearly always empty. Such a load raises no page
+// fault, and so maps no page; from a page that is not mapped it costs some 150 ns, each time, and a forked child has
+// none of its parent's pages of a library mapped. So each op meets special values once in a process. Relaxed: who does
+// it twice does no harm.
+void map_constants(UnaryOp op, const TransformLoops& loops) {
+  static const int registered =
+      ::pthread_atfork(nullptr, nullptr, [] { kinds_with_mapped_constants.store(0, std::memory_order_relaxed); });
+  (void)registered;
+  const std::uint32_t bit = 1U << static_cast<unsigned>(op.kind);
+  if ((kinds_with_mapped_constants.load(std::memory_order_relaxed) & bit) != 0) return;
+  kinds_with_mapped_constants.fetch_or(bit, std::memory_order_relaxed);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::array<double, 8> special = {0,      kInfinity, -kInfinity, std::numeric_limits<double>::quiet_NaN(),
+                                   1e-310, 1e300,     -1e300,     -1};
+  std::array<float, 8> narrow;
+  std::ranges::transform(special, narrow.begin(), [](double x) { return static_cast<float>(x); });
+  narrow[4] = 1e-40F;
+  loops.float32(op, narrow.data(), narrow.data(), narrow.size(), Store::cached);
+  loops.float64(op, special.data(), special.data(), special.size(), Store::cached);
+}
+
 TransformLoop loop(UnaryOp op, c10::ScalarType dtype) {
   const TransformLoops& loops = instruction_set().loops(op.kind);
+  map_constants(op, loops);
   switch (dtype) {
     case c10::ScalarType::Float:
       return loops.float32;

@@ -14,7 +14,7 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 /// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
 /// vectorised headers with the SLEEF inside LibTorch. For `transform_cuda`, a GPU.
 /// Accuracy: in units in the last place of the exact result, float32 and float64: relu, abs, negate, square, sqrt exact
-/// to rounding (0.5); exp, log 1; sigmoid 2; tanh 2, and 3 without AVX2; scale_shift one rounding where the CPU has
+/// to rounding (0.5); exp, log 1; tanh 2, and 3 without AVX2; sigmoid 2.5; scale_shift one rounding where the CPU has
 /// FMA, else two. bfloat16 and float16: 1 for each op, 0.5 but for values next to the middle of two. Special values: as
 /// in IEEE 754 and std::: NaN in, NaN out; exp(-inf) = 0, exp(inf) = inf; log(0) = -inf, log(x < 0) and sqrt(x < 0) =
 /// NaN; sigmoid and tanh go to 0 or -1 and 1; relu(NaN) = NaN; subnormal results are not flushed. The result of an
@@ -25,8 +25,8 @@ namespace hogpen::kernels {
 
 /// Whether `transform` knows a dtype.
 [[nodiscard]] constexpr bool is_transformable(c10::ScalarType dtype) noexcept {
-  using enum c10::ScalarType;
-  return dtype == Float || dtype == Double || dtype == BFloat16 || dtype == Half;
+  return dtype == c10::ScalarType::Float || dtype == c10::ScalarType::Double || dtype == c10::ScalarType::BFloat16 ||
+         dtype == c10::ScalarType::Half;
 }
 
 /// How results are written.
@@ -51,7 +51,8 @@ void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::p
 
 /// `transform` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
 ///
-/// Device: both pointers are memory of the current device. 16 bytes a load and store where both are aligned to that.
+/// Device: both pointers are memory of the current device. 16 bytes a load and store where both are equally aligned.
+/// Requires: elements aligned to their size.
 /// Throws: std::runtime_error with CUDA's own text when the launch fails, or when hogpen was built without CUDA.
 void transform_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, CUstream_st* stream);
 

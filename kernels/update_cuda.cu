@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
+#include "kernels/cuda_check.h"
 #include "kernels/update_rules.h"
 
 namespace hogpen::kernels {
@@ -115,9 +114,7 @@ void launch(Write write, const Rule& rule, const Operands<Rule>& m, CUstream_st*
   } else {
     racy_update<1><<<blocks(m.n), kThreads, 0, stream>>>(rule, m);
   }
-  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
-    throw std::runtime_error("launch of the SGD update on the GPU: " + std::string(cudaGetErrorString(error)));
-  }
+  detail::cuda_ok(cudaGetLastError(), "launch of the SGD update on the GPU");
 }
 
 }  // namespace

@@ -1,53 +1,86 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "apps/bench/statistics.h"
+
 namespace hogpen {
 
-/// One figure of a benchmark: the median of its samples, and the range they lay in.
-struct Figure {
+/// What a figure is of. Figures of one group make one plot, with a curve for each series and `size` on the x axis.
+struct FigureLabel {
+  std::string name;  ///< one of its kind in its suite
+  std::string unit;  ///< of the values: "us", "ns", "ms", "1/s", "GB/s", … More is better where it ends in "/s"
+  std::string series = {};
+  std::int64_t size = 0;  ///< the number of elements; 0: a figure that stands alone
+  std::string group = {};
+  double limit = 0;  ///< the best that the machine allows, in the same unit; 0: not known
+};
+
+/// One figure of a benchmark: the median of its samples, and how sure that is.
+struct Figure : FigureLabel, Statistics {
   std::string suite;
-  std::string name;
-  std::string unit;  ///< of the values below: "us", "ns", "ms", "1/s", …
-  double median = 0;
-  double least = 0;
-  double most = 0;
-  std::size_t samples = 0;
+};
+
+/// Whether more of a figure is better: a rate, not a time.
+[[nodiscard]] bool is_rate(const FigureLabel& figure);
+
+/// How near to its limit a figure comes; 100 is as good as the machine allows. Empty without a limit.
+[[nodiscard]] std::optional<double> percent_of_limit(const Figure& figure);
+
+/// A line that a suite wants to say about its figures.
+struct Note {
+  std::string suite;
+  std::string text;
 };
 
 /// Takes samples and keeps the figures.
 ///
-/// Sharing: one thread. Owns: its figures.
+/// Sharing: one thread. Owns: its figures and notes.
 class Recorder {
  public:
   using Clock = std::chrono::steady_clock;
-  /// `per_figure` is how long samples of one figure are taken, but at least `kLeastSamples` are. Each figure is told to
-  /// `report` as soon as it is there.
-  Recorder(std::chrono::nanoseconds per_figure, std::function<void(const Figure&)> report)
-      : per_figure_(per_figure), report_(std::move(report)) {}
+  struct Options {
+    std::chrono::nanoseconds per_figure = std::chrono::seconds(1);  ///< the most, warm-up included
+    double noise_percent = 2;                                       ///< enough samples once their noise is below this
+    std::function<bool(const std::string&)> is_wanted = {};         ///< asked with "suite/name"; empty: all are
+    std::function<void(const Figure&)> on_figure = {};              ///< told of each figure as soon as it is there
+    std::function<void(const Note&)> on_note = {};
+    std::function<Clock::time_point()> now = Clock::now;
+  };
+  explicit Recorder(Options options) : options_(std::move(options)) {}
 
   void begin_suite(std::string_view name) { suite_ = name; }
 
-  /// Calls `sample`, once to warm up and then again and again, and records the median of what it returns.
-  void measure(std::string_view name, std::string_view unit, const std::function<double()>& sample);
+  /// False for a figure that nobody asked for: what it needs need not be prepared.
+  [[nodiscard]] bool wants(const std::string& name) const;
+
+  /// Calls `sample` until what it returns has settled, and then again and again until the median is known well enough
+  /// or the time is out; five times at least. Empty for a figure that is not wanted.
+  std::optional<Figure> measure(const FigureLabel& label, const std::function<double()>& sample);
+  std::optional<Figure> measure(std::string name, std::string unit, const std::function<double()>& sample) {
+    return measure({.name = std::move(name), .unit = std::move(unit)}, sample);
+  }
+
+  void note(std::string text);
 
   [[nodiscard]] const std::vector<Figure>& figures() const noexcept { return figures_; }
+  [[nodiscard]] const std::vector<Note>& notes() const noexcept { return notes_; }
 
  private:
-  static constexpr std::size_t kLeastSamples = 5;
+  [[nodiscard]] Statistics take_samples(const std::function<double()>& sample) const;
+  void warm_up(const std::function<double()>& sample, Clock::time_point end) const;
 
-  std::chrono::nanoseconds per_figure_;
-  std::function<void(const Figure&)> report_;
+  Options options_;
   std::string suite_;
   std::vector<Figure> figures_;
+  std::vector<Note> notes_;
 };
-
-/// The median; reorders the values. Requires: at least one.
-[[nodiscard]] double median(std::vector<double>& values);
 
 /// How long `body` takes, in seconds.
 template <class Body>

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+
 #include "apps/bench/recorder.h"
 
 namespace hogpen {
@@ -9,5 +11,19 @@ void bench_sync(Recorder& recorder);
 void bench_queue(Recorder& recorder);
 void bench_spawn(Recorder& recorder);
 void bench_pool(Recorder& recorder);
+
+struct Suite {
+  const char* name;
+  const char* about;
+  void (*run)(Recorder&);
+};
+
+/// In the order in which they run.
+inline constexpr std::array kSuites = {
+    Suite{"sync", "locks, events, semaphores and barriers in shared memory", bench_sync},
+    Suite{"queue", "messages and tensors between processes and threads", bench_queue},
+    Suite{"spawn", "starting and ending processes", bench_spawn},
+    Suite{"pool", "tasks on a pool of workers", bench_pool},
+};
 
 }  // namespace hogpen

@@ -50,6 +50,17 @@ void require_allowed(std::span<const int> cpus) {
   }
 }
 
+void leave_cpu(int cpu, std::span<const int> cpus) noexcept {
+  if (::sched_getcpu() != cpu) return;
+  const CpuSet set(CPU_ALLOC(kMostCpus));
+  if (!set) return;
+  CPU_ZERO_S(kSetBytes, set.get());
+  for (const int other : cpus) {
+    if (other != cpu) CPU_SET_S(other, kSetBytes, set.get());
+  }
+  (void)::sched_setaffinity(0, kSetBytes, set.get());  // fails for an empty set
+}
+
 void set_affinity(std::span<const int> cpus) {
   require_allowed(cpus);
   const CpuSet set = empty_set();

@@ -14,4 +14,8 @@ void require_allowed(std::span<const int> cpus);
 /// Keeps the calling thread, and those it starts later, on these CPUs. Throws: UsageError as `require_allowed`.
 void set_affinity(std::span<const int> cpus);
 
+/// Moves the calling thread to the others of `cpus` if it is on `cpu` now, and keeps it there. Does nothing where it
+/// cannot: this is for speed alone.
+void leave_cpu(int cpu, std::span<const int> cpus) noexcept;
+
 }  // namespace hogpen

@@ -6,6 +6,8 @@
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -16,6 +18,7 @@
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/tensor_handle.h"
+#include "runtime/process/affinity.h"
 #include "runtime/work/pool.h"
 #include "runtime/work/strided_pair.h"
 
@@ -44,54 +47,51 @@ bool is_same_place(const at::Tensor& a, const at::Tensor& b) {
   return a.const_data_ptr() == b.const_data_ptr() && a.strides() == b.strides();
 }
 
+// No `require` with arguments here: it would put the texts together for every call.
 void check_pair(const at::Tensor& in, const at::Tensor& out) {
-  check_input(in);
   check_input(out);
-  require(in.sizes() == out.sizes(), "the output must have the shape of the input, {}, not {}", c10::str(in.sizes()),
-          c10::str(out.sizes()));
-  require(in.scalar_type() == out.scalar_type(), "the output must have the dtype of the input, {}, not {}",
-          c10::toString(in.scalar_type()), c10::toString(out.scalar_type()));
-  require(in.device() == out.device(), "the output must be where the input is, on {}, not on {}", in.device().str(),
-          out.device().str());
-  require(at::has_internal_overlap(out) != at::MemOverlap::Yes,
+  const auto mismatch = [](const char* what, const std::string& wanted, const std::string& got) {
+    throw UsageError(fmt::format("the output must have the {} of the input, {}, not {}", what, wanted, got));
+  };
+  if (in.sizes() != out.sizes()) mismatch("shape", c10::str(in.sizes()), c10::str(out.sizes()));
+  if (in.scalar_type() != out.scalar_type()) {
+    mismatch("dtype", c10::toString(in.scalar_type()), c10::toString(out.scalar_type()));
+  }
+  if (in.device() != out.device()) mismatch("device", in.device().str(), out.device().str());
+  require(at::has_internal_overlap(out.unsafeGetTensorImpl()) != at::MemOverlap::Yes,
           "elements of the output must not lie in the same place: clone() the expanded tensor first");
-  require(is_same_place(in, out) || at::get_overlap_status(in, out) != at::MemOverlapStatus::Partial,
+  require(is_same_place(in, out) || at::get_overlap_status(in.unsafeGetTensorImpl(), out.unsafeGetTensorImpl()) !=
+                                        at::MemOverlapStatus::Partial,
           "the output must be the input, or not overlap it");
-}
-
-bool is_heavy_enough(std::uint64_t elements, std::uint64_t break_even) {
-  return break_even != BreakEven::kNever && elements >= break_even;
 }
 
 enum class Target { other, in_place };
 
 Choice choose_for(UnaryOp op, std::uint64_t elements, const at::Tensor& sample, Target target,
                   const Executor& executor) {
+  using enum Choice::Reason;
   const ExecutorOptions& options = executor.options();
-  const BreakEven& from = options.calibration.of(op.kind);
-  const auto chosen = [&](Place place, std::uint64_t break_even) {
+  const auto choice = [&](Place place, Choice::Reason reason, std::uint64_t from) {
     const int workers = place == Place::threads     ? executor.threads()
                         : place == Place::processes ? options.processes->workers()
                                                     : 1;
-    return Choice{place, workers, fmt::format("{} elements, and from {} on that is faster", elements, break_even)};
+    return Choice{.place = place, .workers = workers, .reason = reason, .elements = elements, .from = from};
   };
-  if (sample.is_cuda()) return {Place::gpu, 1, "the tensor lies on " + sample.device().str()};
+  if (sample.is_cuda()) return choice(Place::gpu, data, 0);
   // A piece is done again when its worker was killed; one that was done halfway in place would be done twice.
   const bool may_use_processes = target == Target::other;
   if (options.place != Place::automatic) {
     require(options.place != Place::processes || may_use_processes,
             "processes cannot work in place, since what a killed worker has begun is done again: give another output");
-    Choice choice = chosen(options.place, 0);
-    choice.reason = "as was asked";
-    return choice;
+    return choice(options.place, asked, 0);
   }
-  if (is_heavy_enough(elements, from.gpu) && kernels::cuda_devices() > 0) return chosen(Place::gpu, from.gpu);
-  if (may_use_processes && options.processes != nullptr && is_heavy_enough(elements, from.processes) &&
-      is_shared(sample)) {
-    return chosen(Place::processes, from.processes);
+  const BreakEven& from = options.calibration.of(op.kind);
+  if (elements >= from.gpu && kernels::cuda_devices() > 0) return choice(Place::gpu, size, from.gpu);
+  if (may_use_processes && options.processes != nullptr && elements >= from.processes && is_shared(sample)) {
+    return choice(Place::processes, size, from.processes);
   }
-  if (executor.threads() > 1 && is_heavy_enough(elements, from.threads)) return chosen(Place::threads, from.threads);
-  return {Place::caller, 1, fmt::format("{} elements are too few for others to help", elements)};
+  if (executor.threads() > 1 && elements >= from.threads) return choice(Place::threads, size, from.threads);
+  return choice(Place::caller, size, 0);
 }
 
 /// Some elements of a pair of tensors.
@@ -101,29 +101,57 @@ struct Piece {
   std::uint64_t end;
 };
 
-/// Pieces that several threads take one by one.
-struct SharedPieces {
-  UnaryOp op;
-  std::span<const Piece> pieces;
-  std::atomic<std::size_t> next{0};
-
-  void work() {
-    // Relaxed: a piece is claimed by the value alone; what was written is published by the end of the pool's task.
-    for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces.size();
-         i = next.fetch_add(1, std::memory_order_relaxed)) {
-      pieces[i].pair->transform(op, pieces[i].begin, pieces[i].end);
+/// Pieces for several threads. Each has a share of neighbours, so that the same call again, or the next op on the same
+/// tensor, finds them in the cache of the same core; who is done helps the others.
+class SharedPieces {
+ public:
+  SharedPieces(UnaryOp op, std::span<const Piece> pieces, int workers)
+      : op_(op), pieces_(pieces), shares_(static_cast<std::size_t>(workers)) {
+    for (std::size_t i = 0; i < shares_.size(); ++i) {
+      shares_[i].next = i * pieces.size() / shares_.size();
+      shares_[i].end = (i + 1) * pieces.size() / shares_.size();
     }
   }
+
+  void work(std::size_t worker) {
+    for (std::size_t i = 0; i < shares_.size(); ++i) finish(shares_[(worker + i) % shares_.size()]);
+  }
+
+ private:
+  struct alignas(64) Share {
+    std::atomic<std::size_t> next{0};
+    std::size_t end = 0;
+  };
+
+  void finish(Share& share) {
+    // Relaxed: a piece is claimed by the value alone; what was written is published by the end of the pool's task.
+    for (std::size_t i = share.next.fetch_add(1, std::memory_order_relaxed); i < share.end;
+         i = share.next.fetch_add(1, std::memory_order_relaxed)) {
+      pieces_[i].pair->transform(op_, pieces_[i].begin, pieces_[i].end);
+    }
+  }
+
+  UnaryOp op_;
+  std::span<const Piece> pieces_;
+  std::vector<Share> shares_;
 };
 
 void transform_by_threads(UnaryOp op, std::span<const Piece> pieces, Executor& executor) {
-  SharedPieces shared{.op = op, .pieces = pieces};
   Pool* const pool = pieces.size() > 1 ? executor.thread_pool() : nullptr;
-  if (pool == nullptr) return shared.work();
-  SharedPieces* const borrowed = &shared;  // until the helpers are done, which is before this function ends
-  auto helpers =
-      pool->map_async([borrowed](int) { borrowed->work(); }, std::views::iota(0, pool->workers()), {.chunk_size = 1});
-  shared.work();
+  SharedPieces shared(op, pieces, pool == nullptr ? 1 : executor.threads());
+  if (pool == nullptr) return shared.work(0);
+  // Borrowed until the helpers are done, which is before this function ends.
+  SharedPieces* const pieces_of_all = &shared;
+  const Executor* const owner = &executor;
+  const int here = ::sched_getcpu();
+  // A scheduler may wake a helper on the very CPU that the caller keeps busy.
+  auto helpers = pool->map_async(
+      [pieces_of_all, owner, here](std::size_t worker) {
+        leave_cpu(here, owner->cpus());
+        pieces_of_all->work(worker);
+      },
+      std::views::iota(std::size_t{1}, static_cast<std::size_t>(executor.threads())), {.chunk_size = 1});
+  shared.work(0);
   helpers.get();
 }
 
@@ -224,6 +252,7 @@ at::Tensor transform(UnaryOp op, const at::Tensor& in, Executor& executor) {
 }
 
 void transform_into(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& executor) {
+  check_input(in);
   check_pair(in, out);
   const Target target = is_same_place(in, out) ? Target::in_place : Target::other;
   const Choice choice = choose_for(op, static_cast<std::uint64_t>(in.numel()), in, target, executor);

@@ -1,7 +1,10 @@
 #include "runtime/work/executor.h"
 
+#include <fmt/format.h>
+
 #include "kernels/transform.h"
 #include "runtime/core/error.h"
+#include "runtime/process/affinity.h"
 #include "runtime/process/thread_budget.h"
 #include "runtime/work/pool.h"
 
@@ -23,7 +26,23 @@ const char* name_of(Place place) noexcept {
   return "auto";
 }
 
-Executor::Executor(ExecutorOptions options) : options_(std::move(options)) {
+std::string Choice::describe() const {
+  const std::string who = place == Place::caller ? "the calling thread"
+                          : place == Place::gpu  ? "the GPU"
+                                                 : fmt::format("{} {}", workers, name_of(place));
+  switch (reason) {
+    case Reason::data:
+      return who + ": the data is there";
+    case Reason::asked:
+      return who + ": as was asked";
+    case Reason::size:
+      break;
+  }
+  if (place == Place::caller) return fmt::format("{}: {} elements are too few for others to help", who, elements);
+  return fmt::format("{}: {} elements, and from {} on that is faster", who, elements, from);
+}
+
+Executor::Executor(ExecutorOptions options) : options_(std::move(options)), cpus_(allowed_cpus()) {
   require(options_.threads >= 0, "an Executor must have 0 or more threads, not {}", options_.threads);
   if (options_.threads == 0) options_.threads = default_workers();
   require(options_.place != Place::processes || options_.processes != nullptr,

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "runtime/work/calibration.h"
 
@@ -28,9 +31,20 @@ struct ExecutorOptions {
 
 /// A place, and why it was chosen.
 struct Choice {
+  enum class Reason {
+    size,   ///< the place is the fastest for so many elements
+    data,   ///< the data lies there
+    asked,  ///< the Executor's options name it
+  };
+
   Place place = Place::caller;
   int workers = 1;
-  std::string reason;
+  Reason reason = Reason::size;
+  std::uint64_t elements = 0;
+  std::uint64_t from = 0;  ///< with Reason::size: the number of elements from which on the place is the fastest
+
+  /// For people: "2 threads: 1000000 elements, and from 131072 on they are faster".
+  [[nodiscard]] std::string describe() const;
 };
 
 /// Does elementwise work: runtime/work/elementwise.h.
@@ -49,9 +63,12 @@ class Executor {
   [[nodiscard]] int threads() const noexcept { return options_.threads; }
   /// The pool of the threads besides the calling one; null when there are none. Starts them.
   [[nodiscard]] Pool* thread_pool();
+  /// Those that the process might use when this was made.
+  [[nodiscard]] std::span<const int> cpus() const noexcept { return cpus_; }
 
  private:
   ExecutorOptions options_;
+  std::vector<int> cpus_;
   std::unique_ptr<Pool> threads_;
 };
 

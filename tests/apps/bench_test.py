@@ -1,22 +1,93 @@
 """`hogpen bench`: that it measures, not how fast."""
+import csv
+import io
 import json
+import xml.etree.ElementTree
 
 import hogpen
 
+NAMES_OF_SYNC = ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"]
+SVG = "{http://www.w3.org/2000/svg}svg"
 
-class Bench(hogpen.CommandTest):
+
+class BenchTest(hogpen.CommandTest):
+    def bench(self, *arguments, code=0):
+        """The quickest of runs: one suite, and no time."""
+        result = self.run_hogpen("bench", "sync", "--seconds", "0", *arguments)
+        self.assertEqual(result.returncode, code, result.stderr)
+        return result
+
+    def old_report(self, **change):
+        """Writes a report in which each number that a figure has was multiplied; returns its path."""
+        report = json.loads(self.bench("--json").stdout)
+        for figure in report["figures"]:
+            for key in ("median", "low", "high"):
+                figure[key] *= change.get("times", 1)
+        report["context"]["machine"] |= change.get("machine", {})
+        path = self.directory / "old.json"
+        path.write_text(json.dumps(report))
+        return path
+
+
+class Bench(BenchTest):
     def test_json_has_each_figure_with_its_unit_and_spread(self):
-        result = self.succeed("bench", "sync", "--seconds", "0", "--json")
+        result = self.bench("--json")
         figures = json.loads(result.stdout)["figures"]
-        self.assertEqual([figure["name"] for figure in figures],
-                         ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"])
+        self.assertEqual([figure["name"] for figure in figures], NAMES_OF_SYNC)
         for figure in figures:
             self.assertEqual(figure["suite"], "sync")
-            self.assertGreaterEqual(figure["samples"], 5)
+            self.assertEqual(figure["samples"], 5)
             self.assertGreater(figure["least"], 0)
-            self.assertLessEqual(figure["least"], figure["median"])
-            self.assertLessEqual(figure["median"], figure["most"])
-        self.assertEqual(len(result.stderr.splitlines()), len(figures))
+            for lower, upper in (("least", "lower_quartile"), ("lower_quartile", "median"), ("median", "upper_quartile"),
+                                 ("upper_quartile", "most"), ("low", "median"), ("median", "high")):
+                self.assertLessEqual(figure[lower], figure[upper], (lower, upper))
+            self.assertGreaterEqual(figure["noise_percent"], 0)
+        for name in NAMES_OF_SYNC:
+            self.assertIn(name, result.stderr)
+
+    def test_json_says_where_it_was_measured(self):
+        report = json.loads(self.bench("--json").stdout)
+        self.assertEqual(report["hogpen_bench"], 1)
+        context = report["context"]
+        info = json.loads(self.succeed("info", "--json").stdout)
+        for key in ("hogpen", "commit", "build_type", "compiler", "libtorch"):
+            self.assertEqual(context[key], info[key])
+        self.assertEqual(context["machine"]["cpu"], info["machine"]["cpu"])
+        self.assertEqual(context["cuda"]["gpus"], info["cuda"]["gpus"])
+        self.assertRegex(context["date"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertRegex(context["commit"], r"^([0-9a-f]{12}(-dirty)?|unknown)$")
+        for key in ("load_average_at_begin", "load_average_at_end"):
+            self.assertRegex(context[key], r"^[\d.]+ [\d.]+ [\d.]+$")
+
+    def test_warnings_are_on_stderr_and_in_the_json(self):
+        result = self.bench("--noise", "0", "--json")
+        warnings = json.loads(result.stdout)["warnings"]
+        self.assertIn("stayed above 0 %", warnings[-1])
+        for warning in warnings:
+            self.assertIn(f"warning: {warning}\n", result.stderr)
+
+    def test_csv_has_a_line_for_each_figure(self):
+        rows = list(csv.DictReader(io.StringIO(self.bench("--csv").stdout)))
+        self.assertEqual([row["name"] for row in rows], NAMES_OF_SYNC)
+        for row in rows:
+            self.assertGreater(float(row["median"]), 0)
+            self.assertNotIn(None, row)
+
+    def test_html_is_one_well_formed_page(self):
+        self.bench("--html", "figures.html")
+        text = (self.directory / "figures.html").read_text()
+        page = xml.etree.ElementTree.fromstring(text)
+        self.assertEqual(len(list(page.iter(SVG))), len(NAMES_OF_SYNC))
+        words = " ".join(page.itertext())
+        for name in NAMES_OF_SYNC:
+            self.assertIn(name, words)
+        self.assertNotIn("<script", text)
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["figures.html"])
+
+    def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(self):
+        for path in ("missing/figures.html", ".", "/dev/null"):
+            result = self.refuse("bench", "sync", "--html", path, says="--html: ")
+            self.assertNotIn("mutex", result.stderr)
 
     def test_all_suites_run(self):
         lines = self.succeed("bench", "--seconds", "0").stdout.splitlines()
@@ -24,6 +95,62 @@ class Bench(hogpen.CommandTest):
 
     def test_a_mistyped_suite_is_refused_with_a_hint(self):
         self.refuse("bench", "quue", says="did you mean 'queue'?")
+
+    def test_list_names_the_suites_and_measures_nothing(self):
+        lines = self.succeed("bench", "--list").stdout.splitlines()
+        self.assertEqual([line.split()[0] for line in lines], ["sync", "queue", "spawn", "pool"])
+
+    def test_one_figure_can_be_run_alone(self):
+        lines = self.succeed("bench", "--seconds", "0", "--filter", "^sync/MUTEX").stdout.splitlines()
+        self.assertEqual(len(lines), 1)
+        self.assertIn("mutex lock and unlock", lines[0])
+
+    def test_a_filter_that_is_wrong_or_fits_nothing_is_refused(self):
+        self.refuse("bench", "--filter", "(", says="'(' is no regular expression")
+        self.refuse("bench", "sync", "--filter", "queue/", says="no figure has 'queue/'")
+
+    def test_json_and_csv_are_not_asked_for_at_once(self):
+        self.refuse("bench", "--json", "--csv", says="excludes")
+
+
+class Compare(BenchTest):
+    def test_nothing_is_worse_than_what_was_slower(self):
+        result = self.bench("--compare", self.old_report(times=1e6))
+        self.assertIn("0 of 3 figures are worse", result.stdout)
+        self.assertEqual(result.stdout.count(" better\n"), 3)
+
+    def test_what_was_faster_makes_the_exit_code_1(self):
+        result = self.bench("--compare", self.old_report(times=1e-6), code=1)
+        self.assertIn("3 of 3 figures are worse", result.stdout)
+
+    def test_a_change_up_to_the_threshold_is_none(self):
+        self.bench("--compare", self.old_report(times=1e-6), "--threshold", "1e12")
+
+    def test_stdout_is_left_to_the_program_that_asked_for_json(self):
+        result = self.bench("--compare", self.old_report(times=1e-6), "--json", code=1)
+        self.assertEqual(len(json.loads(result.stdout)["figures"]), 3)
+        self.assertIn("3 of 3 figures are worse", result.stderr)
+
+    def test_figures_that_nobody_asked_for_are_not_missed(self):
+        result = self.bench("--compare", self.old_report(), "--filter", "mutex", "--threshold", "1e12")
+        self.assertIn("0 of 1 figures", result.stdout)
+        self.assertNotIn("only then", result.stdout)
+
+    def test_another_machine_is_warned_of(self):
+        result = self.bench("--compare", self.old_report(machine={"cpu": "Z80"}), "--threshold", "1e12")
+        self.assertIn("warning: machine/cpu was 'Z80'", result.stdout)
+
+    def test_a_file_that_is_no_report_is_refused_before_anything_is_measured(self):
+        good = self.old_report().read_text()
+        bad = self.directory / "bad.json"
+        for text, says in (("", "byte 1: this is no JSON"), (good[:-10], "this is no JSON"), ("[]", "hogpen_bench: "),
+                           ("{}", "hogpen_bench: "), (good.replace('"hogpen_bench": 1', '"hogpen_bench": 2'), "is 2, "),
+                           (good.replace('"median"', '"mean"'), "figure 1: ")):
+            bad.write_text(text)
+            result = self.refuse("bench", "--compare", bad, says=says)
+            self.assertNotIn("mutex", result.stderr)
+        self.refuse("bench", "--compare", "missing.json", says="missing.json")
+        self.refuse("bench", "--compare", ".", says="directory")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def figures(command):
 
 
 def times_better(unit, ours, theirs):
-    return ours / theirs if unit == "1/s" else theirs / ours
+    return ours / theirs if unit.endswith("/s") else theirs / ours
 
 
 def main():

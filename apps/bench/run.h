@@ -1,0 +1,21 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "apps/bench/report.h"
+
+namespace hogpen {
+
+struct RunOptions {
+  double seconds = 1;  ///< the most for a figure
+  double noise_percent = 2;
+  std::function<bool(const std::string&)> wants_suite;   ///< asked with the name of a suite
+  std::function<bool(const std::string&)> wants_figure;  ///< asked with "suite/name"
+  std::function<void(const std::string&)> write;         ///< told each line of the report as soon as it is there
+};
+
+/// Runs the suites; says on stderr where, and what disturbs it.
+[[nodiscard]] Report run_suites(const RunOptions& options);
+
+}  // namespace hogpen
