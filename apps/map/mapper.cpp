@@ -32,11 +32,6 @@ const char* numpy_name(c10::ScalarType dtype) {
   }
 }
 
-std::string describe(const Choice& choice) {
-  const std::string workers = choice.workers > 1 ? fmt::format("{} ", choice.workers) : "";
-  return fmt::format("{}{} ({})", workers, name_of(choice.place), choice.reason);
-}
-
 }  // namespace
 
 Mapper::Mapper(kernels::UnaryOp op, Executor& executor, Options options)
@@ -45,7 +40,7 @@ Mapper::Mapper(kernels::UnaryOp op, Executor& executor, Options options)
 void Mapper::apply(const at::Tensor& in, const at::Tensor& out) {
   if (options_.verbose && elements_ == 0 && in.numel() > 0) {
     say(fmt::format("{} of {} {}: {}", kernels::name_of(op_), with_separators(in.numel()), numpy_name(in.scalar_type()),
-                    describe(choose(op_, in, executor_))));
+                    choose(op_, in, executor_).describe()));
   }
   transform_into(op_, in, out, executor_);
   elements_ += in.numel();

@@ -308,7 +308,7 @@ class Usage(MapTest):
 
     def test_verbose_says_who_does_it_and_why(self):
         self.save("x.npy", np.zeros(1_000_000, "f4"))
-        self.assertRegex(self.map("exp", "x.npy", "y.npy", "-v", "--threads=2"), r"(?m)^exp of 1,000,000 float32: .* \(.+\)$")
+        self.assertRegex(self.map("exp", "x.npy", "y.npy", "-v", "--threads=2"), r"(?m)^exp of 1,000,000 float32: 2 threads: 1000000 elements.+$")
 
     def test_the_last_line_tells_and_quiet_does_not(self):
         self.assertRegex(self.map("exp", "x.npy", "y.npy"),
