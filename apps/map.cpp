@@ -3,15 +3,17 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "apps/cli.h"
 #include "apps/map/formats.h"
 #include "apps/output.h"
-#include "apps/text.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/mapped_file.h"
 #include "runtime/process/thread_budget.h"

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "apps/cli.h"
 #include "apps/map/csv_reader.h"
