@@ -39,6 +39,7 @@ struct BenchArguments {
   std::string filter;
   double seconds = 1;
   double noise_percent = 2;
+  std::int64_t max_elements = std::int64_t{1} << 28;
   bool list = false;
   bool json = false;
   bool csv = false;
@@ -127,10 +128,12 @@ int bench(const BenchArguments& arguments) {
   const auto say = [&](const std::string& text) { stdout_is_for_programs ? write_stderr(text) : write_stdout(text); };
   const Report report = run_suites({.seconds = arguments.seconds,
                                     .noise_percent = arguments.noise_percent,
+                                    .max_elements = arguments.max_elements,
                                     .wants_suite = [&](const std::string& name) { return selection.has_suite(name); },
                                     .wants_figure = [&](const std::string& name) { return selection.has_figure(name); },
                                     .write = say});
-  require(!report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'", arguments.filter);
+  require(arguments.filter.empty() || !report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'",
+          arguments.filter);
   if (arguments.json) write_stdout(to_json(report));
   if (arguments.csv) write_stdout(to_csv(report));
   if (!arguments.html.empty()) write_atomically(FileSystem::real(), arguments.html, to_html(report));
@@ -174,6 +177,9 @@ Command add_bench(CLI::App& program) {
   parser->add_option("--noise", arguments->noise_percent, "A figure known to within that much needs no more samples")
       ->type_name("PERCENT")
       ->transform(real_number(0));
+  parser->add_option("--max-elements", arguments->max_elements, "The longest arrays of memory and elementwise")
+      ->type_name("N")
+      ->transform(whole_number(1024));
   add_output_options(*parser, *arguments);
   parser->footer(help_footer());
   return {parser, [arguments](const Arguments&) { return bench(*arguments); }};

@@ -1,13 +1,13 @@
 #include "kernels/transform.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -99,16 +99,22 @@ void copy_strided(std::size_t item_bytes, const std::byte* in, std::ptrdiff_t in
   }
 }
 
+// Of the last level, as one CPU sees it. sysconf would give what all sockets have together.
 std::size_t cache_bytes() {
-  static const long found = std::max(::sysconf(_SC_LEVEL3_CACHE_SIZE), ::sysconf(_SC_LEVEL2_CACHE_SIZE));
-  constexpr long kWhereUnknown = 16L << 20;
-  return static_cast<std::size_t>(found > 0 ? found : kWhereUnknown);
+  static const std::size_t found = [] {
+    for (const char* level : {"3", "2"}) {
+      std::ifstream file(std::string("/sys/devices/system/cpu/cpu0/cache/index") + level + "/size");
+      if (std::size_t kibibytes = 0; file >> kibibytes) return kibibytes << 10;
+    }
+    return std::size_t{16} << 20;
+  }();
+  return found;
 }
 
 }  // namespace
 
 Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept {
-  return in != out && 2 * size_bytes > cache_bytes() ? Store::streaming : Store::cached;
+  return in != out && size_bytes > cache_bytes() ? Store::streaming : Store::cached;
 }
 
 void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store) {

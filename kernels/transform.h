@@ -35,8 +35,8 @@ enum class Store {
   streaming,  ///< past the cache, which saves reading what is overwritten; for results larger than the cache
 };
 
-/// `streaming` where an array of that many bytes is written out of place and the cache cannot hold it beside its
-/// source.
+/// `streaming` where that many bytes are written out of place and are more than the last cache holds. Below that, what
+/// stays in the cache of two arrays up to twice its size is worth more (measured: docs/design.md).
 [[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept;
 
 /// out[i] = op(in[i]) for i < n.

@@ -28,7 +28,8 @@ constexpr const char* kHead = R"(<!DOCTYPE html>
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 68rem;
   margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; font-weight: normal; padding: 0.15rem 1rem 0.15rem 0; border-bottom: 1px solid var(--faint); }
+th, td { text-align: left; font-weight: normal; padding: 0.15rem 1rem 0.15rem 0;
+  border-bottom: 1px solid var(--faint); }
 thead th { font-weight: bold; }
 td.number { text-align: right; }
 svg { max-width: 45rem; width: 100%; display: block; }

@@ -14,7 +14,7 @@ constexpr double kWidth = 720;
 constexpr double kHeight = 360;
 constexpr double kLeft = 80;
 constexpr double kRight = 500;  // the names of the series stand to the right of it
-constexpr double kTop = 20;
+constexpr double kTop = 34;
 constexpr double kBottom = 310;
 constexpr std::size_t kColours = 8;  // --series-0 and so on of the page
 
@@ -84,7 +84,7 @@ std::string draw_axes(const Axis& x, const Axis& y, const std::string& unit) {
     svg += text_at(kLeft - 8, y.at(tick) + 4, "end", readable(tick));
   }
   svg += text_at((kLeft + kRight) / 2, kBottom + 40, "middle", "elements");
-  return svg + text_at(kLeft - 8, kTop - 6, "end", unit) + "</g>\n";
+  return svg + text_at(kLeft - 8, kTop - 18, "end", unit) + "</g>\n";
 }
 
 std::string draw_point(const Figure& figure, const Axis& x, const Axis& y) {

@@ -18,9 +18,18 @@ bool Recorder::wants(const std::string& name) const {
   return !options_.is_wanted || options_.is_wanted(suite_ + "/" + name);
 }
 
-std::optional<Figure> Recorder::measure(const FigureLabel& label, const std::function<double()>& sample) {
+std::optional<Figure> Recorder::measure(const FigureLabel& label, const std::function<double()>& sample,
+                                        const std::function<double()>& limit) {
   if (!wants(label.name)) return {};
-  figures_.push_back({label, take_samples(sample), suite_});
+  std::vector<double> limits;
+  const auto both = [&] {
+    const double value = sample();
+    limits.push_back(limit());
+    return value;
+  };
+  Figure figure{label, limit ? take_samples(both) : take_samples(sample), suite_};
+  if (limit) figure.limit = median(limits);
+  figures_.push_back(std::move(figure));
   if (options_.on_figure) options_.on_figure(figures_.back());
   return figures_.back();
 }

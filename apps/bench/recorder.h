@@ -12,19 +12,20 @@
 
 namespace hogpen {
 
-/// What a figure is of. Figures of one group make one plot, with a curve for each series and `size` on the x axis.
+/// What a figure is of. Figures of one group have one unit and make one plot, with a curve for each series and `size`
+/// on the x axis.
 struct FigureLabel {
   std::string name;  ///< one of its kind in its suite
   std::string unit;  ///< of the values: "us", "ns", "ms", "1/s", "GB/s", … More is better where it ends in "/s"
   std::string series = {};
   std::int64_t size = 0;  ///< the number of elements; 0: a figure that stands alone
   std::string group = {};
-  double limit = 0;  ///< the best that the machine allows, in the same unit; 0: not known
 };
 
 /// One figure of a benchmark: the median of its samples, and how sure that is.
 struct Figure : FigureLabel, Statistics {
-  std::string suite;
+  std::string suite = {};
+  double limit = 0;  ///< the best that the machine allows, in the same unit; 0: not known
 };
 
 /// Whether more of a figure is better: a rate, not a time.
@@ -48,6 +49,7 @@ class Recorder {
   struct Options {
     std::chrono::nanoseconds per_figure = std::chrono::seconds(1);  ///< the most, warm-up included
     double noise_percent = 2;                                       ///< enough samples once their noise is below this
+    std::int64_t max_elements = std::int64_t{1} << 28;              ///< of the arrays that suites make
     std::function<bool(const std::string&)> is_wanted = {};         ///< asked with "suite/name"; empty: all are
     std::function<void(const Figure&)> on_figure = {};              ///< told of each figure as soon as it is there
     std::function<void(const Note&)> on_note = {};
@@ -57,12 +59,19 @@ class Recorder {
 
   void begin_suite(std::string_view name) { suite_ = name; }
 
+  /// The longest arrays that a suite may make.
+  [[nodiscard]] std::int64_t max_elements() const noexcept { return options_.max_elements; }
+
   /// False for a figure that nobody asked for: what it needs need not be prepared.
   [[nodiscard]] bool wants(const std::string& name) const;
 
   /// Calls `sample` until what it returns has settled, and then again and again until the median is known well enough
   /// or the time is out; five times at least. Empty for a figure that is not wanted.
-  std::optional<Figure> measure(const FigureLabel& label, const std::function<double()>& sample);
+  ///
+  /// With `limit`, which measures the best that the machine allows, one sample of it is taken after each: what a
+  /// machine allows changes with what else it does.
+  std::optional<Figure> measure(const FigureLabel& label, const std::function<double()>& sample,
+                                const std::function<double()>& limit = {});
   std::optional<Figure> measure(std::string name, std::string unit, const std::function<double()>& sample) {
     return measure({.name = std::move(name), .unit = std::move(unit)}, sample);
   }

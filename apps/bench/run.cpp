@@ -67,6 +67,7 @@ Recorder make_recorder(const RunOptions& options) {
   const std::chrono::duration<double> per_figure(options.seconds);
   return Recorder({.per_figure = std::chrono::duration_cast<std::chrono::nanoseconds>(per_figure),
                    .noise_percent = options.noise_percent,
+                   .max_elements = options.max_elements,
                    .is_wanted = options.wants_figure,
                    .on_figure = [&options](const Figure& figure) { options.write(line_of(figure)); },
                    .on_note = [&options](const Note& note) { options.write(line_of(note)); }});

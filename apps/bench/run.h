@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -10,6 +11,7 @@ namespace hogpen {
 struct RunOptions {
   double seconds = 1;  ///< the most for a figure
   double noise_percent = 2;
+  std::int64_t max_elements = std::int64_t{1} << 28;     ///< of the arrays that suites make
   std::function<bool(const std::string&)> wants_suite;   ///< asked with the name of a suite
   std::function<bool(const std::string&)> wants_figure;  ///< asked with "suite/name"
   std::function<void(const std::string&)> write;         ///< told each line of the report as soon as it is there

@@ -4,13 +4,13 @@
 
 namespace hogpen {
 
-std::string cpu_model() {
+std::string cpuinfo(std::string_view key) {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
     const auto colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+    if (line.starts_with(key) && colon != std::string::npos) return line.substr(colon + 2);
   }
-  return "unknown";
+  return {};
 }
 
 }  // namespace hogpen

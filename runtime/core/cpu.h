@@ -1,10 +1,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace hogpen {
 
-/// The name of this machine's CPU, as /proc/cpuinfo has it; "unknown" where it has none.
-[[nodiscard]] std::string cpu_model();
+/// The value of the first line "key : value" of /proc/cpuinfo; empty when there is none.
+[[nodiscard]] std::string cpuinfo(std::string_view key);
 
 }  // namespace hogpen

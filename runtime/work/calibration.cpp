@@ -30,7 +30,7 @@ constexpr double kWorthIt = 0.95;  // of the caller's time
 
 std::string machine_name(int threads) {
   const int gpus = kernels::cuda_devices();
-  return fmt::format("{}, {} threads, {} GPUs", cpu_model(), threads, gpus);
+  return fmt::format("{}, {} threads, {} GPUs", cpuinfo("model name"), threads, gpus);
 }
 
 double seconds_of_one(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& executor) {

@@ -6,21 +6,18 @@
 #include <c10/core/GradMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <ranges>
 #include <tuple>
 
 #include "kernels/transform.h"
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/tensor_handle.h"
-#include "runtime/process/affinity.h"
 #include "runtime/work/pool.h"
 #include "runtime/work/strided_pair.h"
+#include "runtime/work/team.h"
 
 namespace hogpen {
 namespace {
@@ -137,22 +134,9 @@ class SharedPieces {
 };
 
 void transform_by_threads(UnaryOp op, std::span<const Piece> pieces, Executor& executor) {
-  Pool* const pool = pieces.size() > 1 ? executor.thread_pool() : nullptr;
-  SharedPieces shared(op, pieces, pool == nullptr ? 1 : executor.threads());
-  if (pool == nullptr) return shared.work(0);
-  // Borrowed until the helpers are done, which is before this function ends.
-  SharedPieces* const pieces_of_all = &shared;
-  const Executor* const owner = &executor;
-  const int here = ::sched_getcpu();
-  // A scheduler may wake a helper on the very CPU that the caller keeps busy.
-  auto helpers = pool->map_async(
-      [pieces_of_all, owner, here](std::size_t worker) {
-        leave_cpu(here, owner->cpus());
-        pieces_of_all->work(worker);
-      },
-      std::views::iota(std::size_t{1}, static_cast<std::size_t>(executor.threads())), {.chunk_size = 1});
-  shared.work(0);
-  helpers.get();
+  SharedPieces shared(op, pieces, executor.threads());
+  if (pieces.size() == 1) return shared.work(0);
+  executor.team().run([&](std::size_t worker) { shared.work(worker); });
 }
 
 using ProcessTask = std::tuple<UnaryOp, at::Tensor, at::Tensor, std::uint64_t, std::uint64_t>;

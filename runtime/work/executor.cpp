@@ -4,9 +4,8 @@
 
 #include "kernels/transform.h"
 #include "runtime/core/error.h"
-#include "runtime/process/affinity.h"
 #include "runtime/process/thread_budget.h"
-#include "runtime/work/pool.h"
+#include "runtime/work/team.h"
 
 namespace hogpen {
 
@@ -42,7 +41,7 @@ std::string Choice::describe() const {
   return fmt::format("{}: {} elements, and from {} on that is faster", who, elements, from);
 }
 
-Executor::Executor(ExecutorOptions options) : options_(std::move(options)), cpus_(allowed_cpus()) {
+Executor::Executor(ExecutorOptions options) : options_(std::move(options)) {
   require(options_.threads >= 0, "an Executor must have 0 or more threads, not {}", options_.threads);
   if (options_.threads == 0) options_.threads = default_workers();
   require(options_.place != Place::processes || options_.processes != nullptr,
@@ -55,11 +54,9 @@ Executor::Executor(ExecutorOptions options) : options_(std::move(options)), cpus
 
 Executor::~Executor() = default;
 
-Pool* Executor::thread_pool() {
-  if (!threads_ && options_.threads > 1) {
-    threads_ = std::make_unique<Pool>(PoolOptions{.workers = options_.threads - 1, .workers_as = WorkersAs::threads});
-  }
-  return threads_.get();
+Team& Executor::team() {
+  if (!team_) team_ = std::make_unique<Team>(options_.threads);
+  return *team_;
 }
 
 }  // namespace hogpen

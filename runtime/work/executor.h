@@ -2,15 +2,14 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "runtime/work/calibration.h"
 
 namespace hogpen {
 
 class Pool;
+class Team;
 
 /// Where elementwise work is done.
 enum class Place {
@@ -61,15 +60,12 @@ class Executor {
   [[nodiscard]] const ExecutorOptions& options() const noexcept { return options_; }
   /// With the calling one.
   [[nodiscard]] int threads() const noexcept { return options_.threads; }
-  /// The pool of the threads besides the calling one; null when there are none. Starts them.
-  [[nodiscard]] Pool* thread_pool();
-  /// Those that the process might use when this was made.
-  [[nodiscard]] std::span<const int> cpus() const noexcept { return cpus_; }
+  /// Its threads. The first call starts them.
+  [[nodiscard]] Team& team();
 
  private:
   ExecutorOptions options_;
-  std::vector<int> cpus_;
-  std::unique_ptr<Pool> threads_;
+  std::unique_ptr<Team> team_;
 };
 
 }  // namespace hogpen

@@ -36,7 +36,7 @@ class Info(hogpen.CommandTest):
 
     def test_people_get_lines(self):
         text = self.succeed("info").stdout
-        for name in ("hogpen", "libtorch", "cpu", "memory", "limits", "cuda", "fashion-mnist"):
+        for name in ("hogpen", "libtorch", "cpu", "caches", "memory", "limits", "cuda", "fashion-mnist"):
             self.assertRegex(text, rf"(?m)^{name}\b")
 
     def test_json_and_text_agree_on_the_data_set(self):

@@ -86,8 +86,8 @@ TEST(Recorder, KeepsWhatItMeasuresAndSaysItAtOnce) {
   Bench bench({.on_figure = [&](const Figure& figure) { said.push_back(figure.name); },
                .on_note = [&](const Note& note) { said.push_back(note.text); }});
   const auto figure = bench.recorder->measure(
-      {.name = "exp of 1024", .unit = "GB/s", .series = "threads", .size = 1024, .group = "exp", .limit = 20},
-      bench.sample(1s, {5}));
+      {.name = "exp of 1024", .unit = "GB/s", .series = "threads", .size = 1024, .group = "exp"}, bench.sample(1s, {5}),
+      [limits = std::vector<double>{90, 20, 10}, next = std::size_t{0}]() mutable { return limits[next++ % 3]; });
   bench.recorder->note("threads pay from 1024 on");
   EXPECT_EQ(said, (std::vector<std::string>{"exp of 1024", "threads pay from 1024 on"}));
   EXPECT_EQ(bench.recorder->figures().at(0).size, 1024);
