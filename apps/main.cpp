@@ -19,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   hogpen train --workers 4 --epochs 10
   hogpen train --help
   hogpen bench queue pool
+  hogpen map exp x.npy y.npy
   hogpen info)";
 
 int run(const Arguments& arguments) {
@@ -26,7 +27,8 @@ int run(const Arguments& arguments) {
   configure(program);
   program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
   program.footer(kFooter);
-  const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program)};
+  const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program),
+                               add_map(program)};
   try {
     parse(program, arguments);
     for (const Command& command : commands) {

@@ -10,6 +10,7 @@
 #include "apps/progress.h"
 #include "apps/run_place.h"
 #include "apps/settings.h"
+#include "apps/text.h"
 #include "apps/train_options.h"
 #include "runtime/core/error.h"
 #include "runtime/core/fd.h"
@@ -43,18 +44,6 @@ last checkpoint is lost.
 Exit codes:
   0 done   1 failed   2 wrong usage, settings or data   3 a worker died and was not replaced
   5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM)text";
-
-const char* plural(std::int64_t count) {
-  return count == 1 ? "" : "s";
-}
-
-std::string with_separators(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), 1, ',');
-  }
-  return digits;
-}
 
 /// Short where that is as clear: below the working directory.
 std::string shown(const fs::path& path) {
@@ -187,7 +176,7 @@ void say_parameters(const fs::path& live_model) try {
 }
 
 TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& options, DatasetPair data) {
-  ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .write = write_stderr});
+  ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .line = {.write = write_stderr}});
   Trainer trainer([text = arguments.model] { return parse_model(text); }, arguments.model, std::move(data), options);
   auto say_parameters_once = [&, is_first = true]() mutable {
     if (std::exchange(is_first, false)) say_parameters(options.run_directory / "live.safetensors");

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "apps/text.h"
 #include "models/trainer.h"
 
 namespace hogpen {
@@ -28,9 +29,9 @@ struct Screen {
       : terminal(shape),
         view({.epochs = 10,
               .workers = 4,
-              .terminal = [this] { return terminal; },
-              .write = [this](std::string_view text) { written += text; },
-              .plain_period = plain_period}) {}
+              .line = {.terminal = [this] { return terminal; },
+                       .write = [this](std::string_view text) { written += text; },
+                       .plain_period = plain_period}}) {}
 
   std::string take() { return std::exchange(written, {}); }
 
