@@ -13,6 +13,8 @@
 
 #include "apps/driver.h"
 #include "apps/git_commit.h"
+#include "kernels/instruction_set.h"
+#include "runtime/core/cpu.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/limits.h"
 
@@ -32,28 +34,6 @@ std::string first_line(const std::filesystem::path& path) {
   std::string line;
   std::getline(std::ifstream(path), line);
   return line;
-}
-
-/// The value of the first line "key : value" of /proc/cpuinfo; empty when there is none.
-std::string cpuinfo(const std::string& key) {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const auto colon = line.find(": ");
-    if (line.starts_with(key) && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return {};
-}
-
-std::string simd_level() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return "AVX-512";
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "AVX2 with FMA";
-  if (__builtin_cpu_supports("avx2")) return "AVX2";
-  if (__builtin_cpu_supports("avx")) return "AVX";
-  return "SSE2";
-#else
-  return "unknown";
-#endif
 }
 
 int cpus_in_affinity_mask() {
@@ -103,7 +83,7 @@ ordered_json describe_build() {
 ordered_json describe_machine() {
   const MemoryLimit memory = memory_limit();
   return {{"cpu", or_unknown(cpuinfo("model name"))},
-          {"simd", simd_level()},
+          {"simd", kernels::name_of(kernels::instruction_set())},
           {"cache_bytes", cache_bytes()},
           {"mhz", megahertz(cpuinfo("cpu MHz"), 1)},
           {"max_mhz", megahertz(first_line(kFirstCpu / "cpufreq/cpuinfo_max_freq"), 1e-3)},

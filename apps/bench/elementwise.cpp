@@ -47,7 +47,9 @@ struct Contender {
   std::string series;
   std::function<void(const Subject&, const at::Tensor& in, at::Tensor& out)> run;
   std::function<void()> finish = [] {};  ///< waits for what `run` has only begun
-  bool spins_on = false;                 ///< its threads take cores from what is measured next, for milliseconds
+  /// Whether the memory's limit is measured in turns with it. Not for a GPU, nor for who uses OpenMP: its threads spin
+  /// for milliseconds after each call, and would take a core from what is measured next.
+  bool has_limit = true;
 };
 
 /// Calls of one sample: a small array is done so often that the clock does not matter.
@@ -113,7 +115,7 @@ class Stage {
         .group = subject.name};
     const auto run = [&] { contender.run(subject, in, out); };
     std::function<double()> limit;
-    if (elements >= kBeyondCache && !contender.spins_on) limit = [&] { return memory_limit(elements); };
+    if (elements >= kBeyondCache && contender.has_limit) limit = [&] { return memory_limit(elements); };
     const auto figure =
         recorder_.measure(label, [&] { return gigabytes_per_second(elements, run, contender.finish); }, limit);
     if (figure) curves[contender.series][elements] = figure->median;
@@ -147,9 +149,11 @@ void measure_chunks(Recorder& recorder, Executor& executor) {
 void add_gpu(std::vector<Contender>& contenders) {
   if (kernels::cuda_devices() == 0) return;
   const auto executor = std::make_shared<Executor>(ExecutorOptions{.place = Place::gpu});
-  contenders.push_back({"CUDA with copies", [executor](const Subject& subject, const at::Tensor& in, at::Tensor& out) {
+  contenders.push_back({"CUDA with copies",
+                        [executor](const Subject& subject, const at::Tensor& in, at::Tensor& out) {
                           transform_into(subject.op, in, out, *executor);
-                        }});
+                        },
+                        [] {}, false});
   // LibTorch's own tensors in GPU memory; this program is not linked with its CUDA half, so that it starts without one.
   if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) return;
   const auto on_gpu = std::make_shared<std::pair<at::Tensor, at::Tensor>>();
@@ -161,7 +165,7 @@ void add_gpu(std::vector<Contender>& contenders) {
                           }
                           transform_into(subject.op, on_gpu->first, on_gpu->second, *executor);
                         },
-                        [] { c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(0); }});
+                        [] { c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(0); }, false});
 }
 
 }  // namespace
@@ -193,7 +197,7 @@ void bench_elementwise(Recorder& recorder) {
   if (at::get_num_threads() != threads) at::set_num_threads(threads);
   contenders.push_back(
       {fmt::format("LibTorch, {} threads", threads),
-       [](const Subject& subject, const at::Tensor& in, at::Tensor& out) { subject.libtorch(out, in); }, [] {}});
+       [](const Subject& subject, const at::Tensor& in, at::Tensor& out) { subject.libtorch(out, in); }, [] {}, false});
   const std::int64_t most = most_elements(recorder, 2, kMostElements);
   Stage stage(recorder, most);
   std::map<std::string, Curves> curves;

@@ -7,18 +7,21 @@
 
 #include <vector>
 
-#include "runtime/channel/tensor_codec.h"
+#include "runtime/memory/tensor_handle.h"
+#include "runtime/work/elementwise.h"
 #include "runtime/work/pool.h"
 
 int main() {
   at::set_num_threads(1);  // A parallel operation would start threads, and a process with threads must not fork.
   hogpen::Pool pool({.workers = 4});
+  hogpen::Executor executor({.place = hogpen::Place::processes, .processes = &pool});
 
   const at::Tensor frame = at::rand({100, 100});
+  hogpen::share_memory(frame);
   const at::Tensor column = frame.select(1, 0);
   const std::vector<at::Tensor> chunks = column.split(25);  // Views: no row is copied, here or on the way.
 
-  const std::vector<at::Tensor> parts = pool.map([](const at::Tensor& chunk) { return chunk.exp(); }, chunks);
+  const std::vector<at::Tensor> parts = hogpen::transform({hogpen::kernels::UnaryOp::Kind::exp}, chunks, executor);
   const at::Tensor result = at::cat(parts);
 
   fmt::print("{} chunks of {} rows, {} values\n", chunks.size(), chunks[0].size(0), result.size(0));
