@@ -6,6 +6,7 @@ import xml.etree.ElementTree
 
 import hogpen
 
+SUITES = ["sync", "queue", "spawn", "pool", "memory", "elementwise"]
 NAMES_OF_SYNC = ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"]
 SVG = "{http://www.w3.org/2000/svg}svg"
 
@@ -90,15 +91,30 @@ class Bench(BenchTest):
             self.assertNotIn("mutex", result.stderr)
 
     def test_all_suites_run(self):
-        lines = self.succeed("bench", "--seconds", "0").stdout.splitlines()
-        self.assertEqual({line.split()[0] for line in lines}, {"sync", "queue", "spawn", "pool"})
+        lines = self.succeed("bench", "--seconds", "0", "--max-elements", 1 << 14).stdout.splitlines()
+        self.assertEqual({line.split()[0] for line in lines}, set(SUITES))
+
+    def test_elementwise_has_a_curve_for_each_place_and_op(self):
+        result = self.succeed("bench", "elementwise", "memory", "--seconds", "0", "--max-elements", 5000, "--json")
+        report = json.loads(result.stdout)
+        curves = {}
+        for figure in report["figures"]:
+            if "group" in figure:
+                curves.setdefault((figure["group"], figure["series"]), []).append(figure["size"])
+        self.assertEqual({group for group, _ in curves}, {"exp", "square"})
+        for series in ("calling thread", "automatic"):
+            self.assertEqual(curves["exp", series], [1024, 2048, 4096])
+        self.assertTrue(any("processes" in series for _, series in curves))
+        self.assertTrue(any("LibTorch" in series for _, series in curves))
+        self.assertTrue(any("calling thread from" in note["text"] or "nowhere faster" in note["text"]
+                            for note in report["notes"]))
 
     def test_a_mistyped_suite_is_refused_with_a_hint(self):
         self.refuse("bench", "quue", says="did you mean 'queue'?")
 
     def test_list_names_the_suites_and_measures_nothing(self):
         lines = self.succeed("bench", "--list").stdout.splitlines()
-        self.assertEqual([line.split()[0] for line in lines], ["sync", "queue", "spawn", "pool"])
+        self.assertEqual([line.split()[0] for line in lines], SUITES)
 
     def test_one_figure_can_be_run_alone(self):
         lines = self.succeed("bench", "--seconds", "0", "--filter", "^sync/MUTEX").stdout.splitlines()
