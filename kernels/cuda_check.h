@@ -9,7 +9,9 @@ namespace hogpen::kernels::detail {
 
 /// Throws: std::runtime_error "what: CUDA's own text" unless the call succeeded.
 inline void cuda_ok(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  (void)cudaGetLastError();  // or the next launch would find it and take it for its own
+  throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
 }  // namespace hogpen::kernels::detail

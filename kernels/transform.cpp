@@ -105,7 +105,7 @@ std::size_t cache_bytes() {
 
 }  // namespace
 
-Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept {
+Store best_store(const void* in, const void* out, std::size_t size_bytes) {
   return in != out && size_bytes > cache_bytes() ? Store::streaming : Store::cached;
 }
 

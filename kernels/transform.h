@@ -37,7 +37,7 @@ enum class Store {
 
 /// `streaming` where that many bytes are written out of place and are more than the last cache holds. Below that, what
 /// stays in the cache of two arrays up to twice its size is worth more (measured: docs/design.md).
-[[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes) noexcept;
+[[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes);
 
 /// out[i] = op(in[i]) for i < n.
 void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store);

@@ -98,8 +98,16 @@ void transform_through_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, v
 }
 
 int cuda_devices() noexcept {
+  constexpr int kLeastMajor = 9;  // what the kernels are compiled for
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+  int usable = 0;
+  for (int major = 0; usable < count; ++usable) {
+    const bool is_known = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, usable) == cudaSuccess;
+    if (!is_known || major < kLeastMajor) break;
+  }
+  (void)cudaGetLastError();  // or the next launch would find it and take it for its own
+  return usable;
 }
 
 }  // namespace hogpen::kernels

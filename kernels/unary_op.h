@@ -6,9 +6,9 @@
 
 namespace hogpen::kernels {
 
-/// A function of one number, applied to each element of an array.
+/// A function of one number, applied to each element of an array. Without padding, since it travels in messages.
 struct UnaryOp {
-  enum class Kind : std::uint8_t { exp, log, sigmoid, tanh, relu, sqrt, abs, negate, square, scale_shift };
+  enum class Kind : std::uint64_t { exp, log, sigmoid, tanh, relu, sqrt, abs, negate, square, scale_shift };
 
   Kind kind = Kind::exp;
   double scale = 1.0;  ///< of scale_shift: scale * x + shift

@@ -32,10 +32,8 @@ std::int64_t count_throttles(const fs::path& cpus) {
   std::int64_t sum = 0;
   std::error_code ignored;
   for (const fs::directory_entry& cpu : fs::directory_iterator(cpus, ignored)) {
-    for (const char* counter : {"core_throttle_count", "package_throttle_count"}) {
-      std::int64_t count = 0;
-      if (std::ifstream(cpu.path() / "thermal_throttle" / counter) >> count) sum += count;
-    }
+    std::int64_t count = 0;
+    if (std::ifstream(cpu.path() / "thermal_throttle/core_throttle_count") >> count) sum += count;
   }
   return sum;
 }

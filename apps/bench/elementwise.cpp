@@ -115,14 +115,14 @@ class Stage {
         .group = subject.name};
     const auto run = [&] { contender.run(subject, in, out); };
     std::function<double()> limit;
-    if (elements >= kBeyondCache && contender.has_limit) limit = [&] { return memory_limit(elements); };
+    if (elements >= kBeyondCache && contender.has_limit) limit = [&] { return streamed(elements); };
     const auto figure =
         recorder_.measure(label, [&] { return gigabytes_per_second(elements, run, contender.finish); }, limit);
     if (figure) curves[contender.series][elements] = figure->median;
   }
 
  private:
-  double memory_limit(std::int64_t elements) {
+  double streamed(std::int64_t elements) {
     float* const out = out_.mutable_data_ptr<float>();
     const float* const in = in_.const_data_ptr<float>();
     const auto scale = [&](std::size_t i, std::size_t n) { kernels::stream_scale(out + i, in + i, 0.5F, n); };
@@ -176,7 +176,7 @@ void bench_elementwise(Recorder& recorder) {
   Executor caller({.place = Place::caller});
   Executor by_threads({.place = Place::threads, .threads = threads});
   Executor by_processes({.place = Place::processes, .processes = &pool});
-  Executor automatic({.threads = threads, .calibration = {}});
+  Executor automatic({.threads = threads});
   measure_chunks(recorder, by_processes);
   measure_chunks(recorder, caller);
 

@@ -22,12 +22,7 @@ std::optional<Figure> Recorder::measure(const FigureLabel& label, const std::fun
                                         const std::function<double()>& limit) {
   if (!wants(label.name)) return {};
   std::vector<double> limits;
-  const auto both = [&] {
-    const double value = sample();
-    limits.push_back(limit());
-    return value;
-  };
-  Figure figure{label, limit ? take_samples(both) : take_samples(sample), suite_};
+  Figure figure{label, take_samples(sample, limit, limits), suite_};
   if (limit) figure.limit = median(limits);
   figures_.push_back(std::move(figure));
   if (options_.on_figure) options_.on_figure(figures_.back());
@@ -50,7 +45,8 @@ void Recorder::warm_up(const std::function<double()>& sample, Clock::time_point 
   }
 }
 
-Statistics Recorder::take_samples(const std::function<double()>& sample) const {
+Statistics Recorder::take_samples(const std::function<double()>& sample, const std::function<double()>& limit,
+                                  std::vector<double>& limits) const {
   constexpr std::size_t kLeastSamples = 5;
   constexpr std::size_t kMostSamples = 10'000;
   const auto begin = options_.now();
@@ -61,6 +57,7 @@ Statistics Recorder::take_samples(const std::function<double()>& sample) const {
   const auto earliest_end = begin + options_.per_figure / 10;
   for (std::size_t next_look = kLeastSamples; samples.size() < kMostSamples;) {
     samples.push_back(sample());
+    if (limit) limits.push_back(limit());
     if (samples.size() < kLeastSamples) continue;
     const auto now = options_.now();
     if (now >= begin + options_.per_figure) break;

@@ -82,7 +82,8 @@ class Recorder {
   [[nodiscard]] const std::vector<Note>& notes() const noexcept { return notes_; }
 
  private:
-  [[nodiscard]] Statistics take_samples(const std::function<double()>& sample) const;
+  [[nodiscard]] Statistics take_samples(const std::function<double()>& sample, const std::function<double()>& limit,
+                                        std::vector<double>& limits) const;
   void warm_up(const std::function<double()>& sample, Clock::time_point end) const;
 
   Options options_;

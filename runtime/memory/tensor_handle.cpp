@@ -92,7 +92,14 @@ void share_memory(const at::Tensor& tensor) {
 
 at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype) {
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
-  const std::size_t size_bytes = static_cast<std::size_t>(c10::multiply_integers(sizes)) * type.itemsize();
+  std::uint64_t size_bytes = type.itemsize();
+  bool is_too_large = false;
+  for (const std::int64_t size : sizes) {
+    if (size < 0) throw UsageError(fmt::format("the sizes of a tensor must not be negative: {}", c10::str(sizes)));
+    is_too_large |= __builtin_mul_overflow(size_bytes, static_cast<std::uint64_t>(size), &size_bytes);
+  }
+  // The product of all sizes but a zero may overflow, too; such a tensor has no elements, and nobody needs it.
+  if (is_too_large) throw UsageError(fmt::format("a tensor of {} does not fit into any memory", c10::str(sizes)));
   at::Tensor tensor = make_tensor(new_shared_storage(size_bytes), type);
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
   return tensor;

@@ -24,7 +24,9 @@ namespace hogpen {
 /// SystemError(ENOMEM).
 void share_memory(const at::Tensor& tensor);
 
-/// A new tensor in the shared heap, contiguous; its contents are undefined. Throws: SystemError(ENOMEM).
+/// A new tensor in the shared heap, contiguous; its contents are undefined.
+///
+/// Throws: UsageError for a negative size, or more bytes than can be counted; SystemError(ENOMEM).
 [[nodiscard]] at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype);
 
 /// Whether a tensor lies in shared memory; one without elements in its storage does.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <vector>
 
 #include "kernels/transform.h"
@@ -26,7 +27,7 @@ using nlohmann::ordered_json;
 constexpr int kFormatVersion = 1;
 constexpr std::uint64_t kLeastElements = std::uint64_t{1} << 10;
 constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;
-constexpr double kWorthIt = 0.95;  // of the caller's time
+constexpr double kWorthIt = 0.95;  // of the other's time
 
 std::string machine_name(int threads) {
   const int gpus = kernels::cuda_devices();
@@ -54,16 +55,22 @@ std::pair<double, double> compare(UnaryOp op, const at::Tensor& in, const at::Te
   return {of_one[kRuns / 2], of_other[kRuns / 2]};
 }
 
-/// The least size from which on `other` was faster than the caller at every larger size too.
-std::uint64_t break_even(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& caller, Executor& other) {
-  std::uint64_t found = BreakEven::kNever;
-  for (std::uint64_t n = kMostElements; n >= kLeastElements; n /= 2) {
+/// The least size at which `other` was faster than `one`, and at twice the size as well: one win may be chance. Larger
+/// sizes do not count: where memory is the limit, all places are alike.
+std::uint64_t break_even(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& one, Executor& other) {
+  std::uint64_t won_from = BreakEven::kNever;
+  for (std::uint64_t n = kLeastElements; n <= kMostElements; n *= 2) {
     const auto length = static_cast<std::int64_t>(n);
-    const auto [alone, helped] = compare(op, in.narrow(0, 0, length), out.narrow(0, 0, length), caller, other);
-    if (helped > kWorthIt * alone) break;
-    found = n;
+    const auto [alone, helped] = compare(op, in.narrow(0, 0, length), out.narrow(0, 0, length), one, other);
+    if (helped > kWorthIt * alone) {
+      won_from = BreakEven::kNever;
+    } else if (won_from != BreakEven::kNever) {
+      return won_from;
+    } else {
+      won_from = n;
+    }
   }
-  return found;
+  return won_from;
 }
 
 ordered_json to_json(const BreakEven& from) {
@@ -94,8 +101,9 @@ Calibration calibrate(int threads) {
   Executor by_processes({.place = Place::processes, .processes = &processes});
   const at::Tensor in = empty_shared({static_cast<std::int64_t>(kMostElements)}, c10::ScalarType::Float);
   const at::Tensor out = empty_shared(in.sizes(), in.scalar_type());
-  in.fill_(0.5);
-  out.fill_(0.5);
+  // Not by tensor operations: they might start threads of OpenMP, which stay.
+  std::fill_n(in.mutable_data_ptr<float>(), kMostElements, 0.5F);
+  std::fill_n(out.mutable_data_ptr<float>(), kMostElements, 0.5F);
   Calibration calibration;
   calibration.machine = machine_name(threads);
   for (const auto& [kind, from] :
@@ -121,7 +129,8 @@ std::filesystem::path calibration_path() {
 }
 
 Calibration stored_calibration(const std::filesystem::path& path, int threads) {
-  if (!std::filesystem::exists(path)) return {};
+  std::error_code trouble;
+  if (!std::filesystem::exists(path, trouble)) return {};
   const std::string text = read_file(path);
   try {
     const auto json = ordered_json::parse(text);
@@ -137,7 +146,9 @@ Calibration stored_calibration(const std::filesystem::path& path, int threads) {
 }
 
 void store_calibration(const std::filesystem::path& path, const Calibration& calibration) {
-  std::filesystem::create_directories(path.parent_path());
+  std::error_code trouble;
+  std::filesystem::create_directories(path.parent_path(), trouble);
+  if (trouble) throw SystemError("create the directory " + path.parent_path().string(), trouble.value());
   const ordered_json json = {{"version", kFormatVersion},
                              {"machine", calibration.machine},
                              {"light", to_json(calibration.light)},

@@ -9,13 +9,13 @@
 
 namespace hogpen {
 
-/// From how many float32 elements on another place is faster than the calling thread; kNever where it never was.
+/// From how many float32 elements on another place is chosen, because it is faster; kNever where it is not.
 struct BreakEven {
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
-  std::uint64_t threads = kNever;
-  std::uint64_t processes = kNever;
-  std::uint64_t gpu = kNever;  ///< for host data, with its copies
+  std::uint64_t threads = kNever;    ///< than the calling thread alone
+  std::uint64_t processes = kNever;  ///< likewise
+  std::uint64_t gpu = kNever;        ///< than the threads, for host data, with its copies
 };
 
 /// What an Executor knows of the machine.
@@ -25,7 +25,7 @@ struct Calibration {
   BreakEven light = {.threads = std::uint64_t{1} << 17, .processes = std::uint64_t{1} << 17};  ///< a few instructions
   BreakEven heavy = {.threads = std::uint64_t{1} << 15,
                      .processes = std::uint64_t{1} << 15};  ///< exp, log, sigmoid, tanh
-  std::string machine = {};  ///< where it was measured: CPU, threads, GPU; empty for these defaults
+  std::string machine = {};  ///< where it was measured: CPU, threads, number of GPUs; empty for these defaults
 
   [[nodiscard]] const BreakEven& of(kernels::UnaryOp::Kind kind) const noexcept;
 };
@@ -38,7 +38,8 @@ struct Calibration {
 ///
 /// Throws: UsageError when neither XDG_CACHE_HOME nor HOME is set.
 [[nodiscard]] std::filesystem::path calibration_path();
-/// The stored calibration if it is of this machine and that many threads, else the defaults.
+/// The stored calibration if it is of this machine and that many threads, else the defaults. Looks for GPUs, and so
+/// initialises CUDA where there is a driver: fork before.
 ///
 /// Throws: FormatError for a file that is no calibration.
 [[nodiscard]] Calibration stored_calibration(const std::filesystem::path& path, int threads);

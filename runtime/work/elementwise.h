@@ -15,20 +15,20 @@
 /// float16. Accuracy, Special values: those of kernels/transform.h, in every place.
 /// Device: a CUDA tensor is worked on by its GPU, asynchronously on the current stream; all else returns when done.
 /// Requires: nobody else writes the tensors meanwhile.
-/// Throws: UsageError for another dtype, an output of another shape, dtype or device, one that overlaps itself or
-/// overlaps the input without being it, and tensors that require a gradient while gradients are recorded; what the
-/// place throws.
+/// Throws: UsageError for another dtype, an output of another shape, dtype or device, one that may overlap itself, or
+/// overlap the input without being it (runtime/work/overlap.h), and tensors that require a gradient while gradients are
+/// recorded; what the place throws.
 namespace hogpen {
 
-/// Where that would be done, and why.
+/// Where `transform`, or `transform_into`, would do it, and why.
 [[nodiscard]] Choice choose(kernels::UnaryOp op, const at::Tensor& in, const Executor& executor);
+[[nodiscard]] Choice choose(kernels::UnaryOp op, const at::Tensor& in, const at::Tensor& out, const Executor& executor);
 
-/// A new tensor of the same strides where the input is dense, contiguous otherwise. One in shared memory when processes
-/// make it.
+/// A new tensor, as at::empty_like makes it; contiguous and in shared memory when processes fill it.
 [[nodiscard]] at::Tensor transform(kernels::UnaryOp op, const at::Tensor& in, Executor& executor);
 /// Into a tensor of the same shape and dtype; `out` may be `in`, but not for processes.
 void transform_into(kernels::UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& executor);
-/// Each of several, all at once: a chunk a task where a pool does it.
+/// Each of several, which are on one device, all at once.
 [[nodiscard]] std::vector<at::Tensor> transform(kernels::UnaryOp op, std::span<const at::Tensor> chunks,
                                                 Executor& executor);
 
@@ -54,6 +54,10 @@ HOGPEN_UNARY(square)
 /// scale * in + shift.
 [[nodiscard]] inline at::Tensor scale_shift(const at::Tensor& in, double scale, double shift, Executor& executor) {
   return transform({kernels::UnaryOp::Kind::scale_shift, scale, shift}, in, executor);
+}
+inline const at::Tensor& scale_shift_(const at::Tensor& in, double scale, double shift, Executor& executor) {
+  transform_into({kernels::UnaryOp::Kind::scale_shift, scale, shift}, in, in, executor);
+  return in;
 }
 
 }  // namespace hogpen

@@ -34,6 +34,8 @@ std::string Choice::describe() const {
       return who + ": the data is there";
     case Reason::asked:
       return who + ": as was asked";
+    case Reason::alone:
+      return who + ": nobody else may";
     case Reason::size:
       break;
   }

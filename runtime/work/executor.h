@@ -17,7 +17,7 @@ enum class Place {
   caller,     ///< by the calling thread
   threads,    ///< by the calling thread and the Executor's own
   processes,  ///< by the workers of a Pool; only for data in shared memory
-  gpu,        ///< by a GPU, to which host data is copied and back
+  gpu,        ///< by a GPU: that of a CUDA tensor; the first one for host data, which is copied there and back
 };
 [[nodiscard]] const char* name_of(Place place) noexcept;
 
@@ -31,27 +31,29 @@ struct ExecutorOptions {
 /// A place, and why it was chosen.
 struct Choice {
   enum class Reason {
-    size,   ///< the place is the fastest for so many elements
+    size,   ///< what the calibration says of so many elements
     data,   ///< the data lies there
     asked,  ///< the Executor's options name it
+    alone,  ///< nobody else may do it
   };
 
   Place place = Place::caller;
   int workers = 1;
   Reason reason = Reason::size;
   std::uint64_t elements = 0;
-  std::uint64_t from = 0;  ///< with Reason::size: the number of elements from which on the place is the fastest
+  std::uint64_t from = 0;  ///< with Reason::size: the number of elements from which on the place is chosen
 
-  /// For people: "2 threads: 1000000 elements, and from 131072 on they are faster".
+  /// For people: "2 threads: 1000000 elements, and from 131072 on that is faster".
   [[nodiscard]] std::string describe() const;
 };
 
 /// Does elementwise work: runtime/work/elementwise.h.
 ///
-/// Sharing: one thread at a time. Owns: its threads, which are started when they are first needed.
+/// Sharing: one thread at a time, of the process that made it. Owns: its threads, which are started when they are first
+/// needed: fork before.
 class Executor {
  public:
-  /// Throws: UsageError for a place that these options, or this machine, do not offer.
+  /// Throws: UsageError for a place that these options do not offer, DeviceError for one that this machine does not.
   explicit Executor(ExecutorOptions options = {});
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;

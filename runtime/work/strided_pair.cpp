@@ -4,6 +4,11 @@
 #include <cstdlib>
 
 namespace hogpen {
+namespace {
+
+constexpr std::uint64_t kLeastStreamedBytes = 16384;
+
+}  // namespace
 
 StridedPair::StridedPair(const at::Tensor& in, const at::Tensor& out)
     : in_(static_cast<const std::byte*>(in.const_data_ptr())),
@@ -46,7 +51,9 @@ void StridedPair::transform_run(kernels::UnaryOp op, std::int64_t in_offset, std
   const std::byte* in = in_ + in_offset * item_bytes_;
   std::byte* out = out_ + out_offset * item_bytes_;
   if (dim.in_stride == 1 && dim.out_stride == 1) {
-    kernels::transform(op, dtype_, in, out, count, store_);
+    // A streaming store in each short row would wait for the memory at the row's end.
+    const bool is_long = count * static_cast<std::uint64_t>(item_bytes_) >= kLeastStreamedBytes;
+    kernels::transform(op, dtype_, in, out, count, is_long ? store_ : kernels::Store::cached);
   } else {
     kernels::transform_strided(op, dtype_, in, dim.in_stride, out, dim.out_stride, count);
   }

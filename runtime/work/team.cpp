@@ -24,10 +24,19 @@ std::size_t checked(int threads) {
 }  // namespace
 
 Team::Team(int threads) : cpus_(allowed_cpus()), shares_(checked(threads)) {
-  for (std::size_t i = 1; i < shares_.size(); ++i) helpers_.emplace_back([this, i] { help(i); });
+  try {
+    for (std::size_t i = 1; i < shares_.size(); ++i) helpers_.emplace_back([this, i] { help(i); });
+  } catch (...) {
+    end();
+    throw;
+  }
 }
 
 Team::~Team() {
+  end();
+}
+
+void Team::end() {
   run_round(nullptr, nullptr, Wait::for_everyone);
   for (std::thread& helper : helpers_) helper.join();
 }
@@ -68,7 +77,7 @@ void Team::help(std::size_t i) {
     const Call call = call_;
     if (call != nullptr) {
       // A scheduler may wake a helper on the very CPU that the caller keeps busy.
-      leave_cpu(callers_cpu_, cpus_);
+      if (shares_.size() <= cpus_.size()) leave_cpu(callers_cpu_, cpus_);
       call(body_, i);
     }
     done_.fetch_add(1, std::memory_order_release);

@@ -11,9 +11,11 @@
 namespace hogpen {
 
 /// Threads that run the same body at once; the calling thread is one of them. As a Pool has jobs for whoever is free,
-/// a Team has one body for all: it costs well under a microsecond while the last one ended a moment ago.
+/// a Team has one body for all, and takes less time to begin and end it.
 ///
-/// Sharing: one thread at a time. Owns: the other threads.
+/// Its threads stay on the CPUs that the process might use when it was made.
+/// Sharing: one thread at a time, of the process that made it; not to be used, nor destroyed, after a fork.
+/// Owns: the other threads.
 class Team {
  public:
   /// Throws: UsageError for fewer than one thread; std::system_error when there can be no more.
@@ -66,6 +68,7 @@ class Team {
   }
   void run_round(Call call, const void* body, Wait wait);
   void help(std::size_t i);
+  void end();
   bool join_round(std::uint64_t& last_round);
 
   // What a round is: written by the caller before it begins the round, read by the helpers that have joined it.
