@@ -49,8 +49,8 @@ void map_constants(UnaryOp op, const TransformLoops& loops) {
   std::array<float, 8> narrow;
   std::ranges::transform(special, narrow.begin(), [](double x) { return static_cast<float>(x); });
   narrow[4] = 1e-40F;
-  loops.float32(op, narrow.data(), narrow.data(), narrow.size(), Store::cached);
-  loops.float64(op, special.data(), special.data(), special.size(), Store::cached);
+  loops.float32(op, {.in = narrow.data(), .out = narrow.data(), .width = narrow.size()}, Store::cached);
+  loops.float64(op, {.in = special.data(), .out = special.data(), .width = special.size()}, Store::cached);
 }
 
 TransformLoop loop(UnaryOp op, c10::ScalarType dtype) {
@@ -110,14 +110,18 @@ Store best_store(const void* in, const void* out, std::size_t size_bytes) {
 }
 
 void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store) {
-  loop(op, dtype)(op, in, out, n, store);
+  loop(op, dtype)(op, {.in = in, .out = out, .width = n}, store);
+}
+
+void transform(UnaryOp op, c10::ScalarType dtype, const Rows& rows, Store store) {
+  loop(op, dtype)(op, rows, store);
 }
 
 // Gathered into a small buffer and scattered from it: the vector loop in between is worth more than the copies cost.
 void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::ptrdiff_t in_stride, void* out,
                        std::ptrdiff_t out_stride, std::size_t n) {
   const TransformLoop body = loop(op, dtype);
-  if (in_stride == 1 && out_stride == 1) return body(op, in, out, n, Store::cached);
+  if (in_stride == 1 && out_stride == 1) return body(op, {.in = in, .out = out, .width = n}, Store::cached);
   alignas(64) std::array<std::byte, 4096> buffer;
   const std::size_t item_bytes = c10::elementSize(dtype);
   const std::size_t room = buffer.size() / item_bytes;
@@ -127,7 +131,7 @@ void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::p
     const std::size_t count = std::min(room, n - done);
     const auto offset = static_cast<std::ptrdiff_t>(done * item_bytes);
     copy_strided(item_bytes, from + offset * in_stride, in_stride, buffer.data(), 1, count);
-    body(op, buffer.data(), buffer.data(), count, Store::cached);
+    body(op, {.in = buffer.data(), .out = buffer.data(), .width = count}, Store::cached);
     copy_strided(item_bytes, buffer.data(), 1, to + offset * out_stride, out_stride, count);
   }
 }

@@ -39,6 +39,19 @@ enum class Store {
 /// stays in the cache of two arrays up to twice its size is worth more (measured: docs/design.md).
 [[nodiscard]] Store best_store(const void* in, const void* out, std::size_t size_bytes);
 
+/// Rows of elements that lie beside one another: of a matrix, or one row for an array.
+struct Rows {
+  const void* in = nullptr;
+  void* out = nullptr;
+  std::size_t width = 0;              ///< of a row, in elements
+  std::size_t count = 1;              ///< of rows
+  std::ptrdiff_t in_pitch_bytes = 0;  ///< from one row to the next; any, also negative or 0
+  std::ptrdiff_t out_pitch_bytes = 0;
+};
+
+/// op of each element. A streaming store waits for the memory at the end of each row, which pays for long ones alone.
+void transform(UnaryOp op, c10::ScalarType dtype, const Rows& rows, Store store);
+
 /// out[i] = op(in[i]) for i < n.
 void transform(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, Store store);
 

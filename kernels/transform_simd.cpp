@@ -2,6 +2,7 @@
 #include "kernels/transform_simd.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <tuple>
 #include <type_traits>
@@ -165,26 +166,40 @@ void transform_some(const F& f, const T* in, T* out, std::size_t count) {
 }
 
 template <class T, class F>
-void transform_array(UnaryOp op, const void* in_bytes, void* out_bytes, std::size_t n, Store store) {
+void transform_row(const F& f, const T* in, T* out, std::size_t n) {
   constexpr std::size_t kWidth = Vectorized<T>::size();
-  const F f(op);
-  const auto* in = static_cast<const T*>(in_bytes);
-  auto* out = static_cast<T*>(out_bytes);
   std::size_t i = 0;
-  if (store == Store::streaming && reinterpret_cast<std::uintptr_t>(out) % sizeof(T) == 0) {
-    i = head_of(out, n);
-    if (i != 0) transform_some(f, in, out, i);
-    for (; i + kWidth <= n; i += kWidth) stream(out + i, apply<T>(f, Vectorized<T>::loadu(in + i)));
-    _mm_sfence();  // streaming stores are not ordered with what publishes the results
-  } else {
-    for (; i + kWidth <= n; i += kWidth) apply<T>(f, Vectorized<T>::loadu(in + i)).store(out + i);
-  }
+  for (; i + kWidth <= n; i += kWidth) apply<T>(f, Vectorized<T>::loadu(in + i)).store(out + i);
   if (i < n) transform_some(f, in + i, out + i, n - i);
 }
 
+/// As `transform_row`, past the cache. Requires: `out` is aligned to T.
+template <class T, class F>
+void stream_row(const F& f, const T* in, T* out, std::size_t n) {
+  constexpr std::size_t kWidth = Vectorized<T>::size();
+  std::size_t i = head_of(out, n);
+  if (i != 0) transform_some(f, in, out, i);
+  for (; i + kWidth <= n; i += kWidth) stream(out + i, apply<T>(f, Vectorized<T>::loadu(in + i)));
+  _mm_sfence();  // streaming stores are not ordered with what publishes the results
+  if (i < n) transform_some(f, in + i, out + i, n - i);
+}
+
+template <class T, class F>
+void transform_rows(UnaryOp op, const Rows& rows, Store store) {
+  const F f(op);
+  const auto* in = static_cast<const std::byte*>(rows.in);
+  auto* out = static_cast<std::byte*>(rows.out);
+  const bool is_streamed = store == Store::streaming && reinterpret_cast<std::uintptr_t>(out) % sizeof(T) == 0;
+  for (std::size_t row = 0; row < rows.count; ++row, in += rows.in_pitch_bytes, out += rows.out_pitch_bytes) {
+    const auto* const from = reinterpret_cast<const T*>(in);
+    auto* const to = reinterpret_cast<T*>(out);
+    is_streamed ? stream_row(f, from, to, rows.width) : transform_row(f, from, to, rows.width);
+  }
+}
+
 template <class F>
-constexpr TransformLoops kLoopsOf = {transform_array<float, F>, transform_array<double, F>,
-                                     transform_array<c10::BFloat16, F>, transform_array<c10::Half, F>};
+constexpr TransformLoops kLoopsOf = {transform_rows<float, F>, transform_rows<double, F>,
+                                     transform_rows<c10::BFloat16, F>, transform_rows<c10::Half, F>};
 
 }  // namespace
 

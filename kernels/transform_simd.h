@@ -4,7 +4,7 @@
 
 namespace hogpen::kernels {
 
-using TransformLoop = void (*)(UnaryOp op, const void* in, void* out, std::size_t n, Store store);
+using TransformLoop = void (*)(UnaryOp op, const Rows& rows, Store store);
 
 /// The loops of one op.
 struct TransformLoops {

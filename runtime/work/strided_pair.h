@@ -39,6 +39,7 @@ class StridedPair {
 
   void merge_dims();
   void transform_run(kernels::UnaryOp op, std::int64_t in_offset, std::int64_t out_offset, std::uint64_t count) const;
+  void transform_rows(kernels::UnaryOp op, std::int64_t in_offset, std::int64_t out_offset, std::uint64_t rows) const;
 
   const std::byte* in_;
   std::byte* out_;

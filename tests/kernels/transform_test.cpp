@@ -67,7 +67,7 @@ TYPED_TEST(Transform, IsWithinTheStatedUlpsOfTheReference) {
   std::vector<T> out(in.size());
   this->for_each_loop([&](TransformLoop loop, UnaryOp op) {
     const bool is_libm = loop == loop_of<T>(DEFAULT::transform_loops(op.kind));
-    loop(op, in.data(), out.data(), in.size(), Store::cached);
+    loop(op, {.in = in.data(), .out = out.data(), .width = in.size()}, Store::cached);
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < in.size() && wrong < 5; ++i) {
       if (is_accurate<T>(op, is_libm, in[i], out[i])) continue;
@@ -88,7 +88,7 @@ TYPED_TEST(Transform, NeitherLengthNorAlignmentMatters) {
   const std::vector<T> values = some_values<T>(kMost);
   this->for_each_loop([&](TransformLoop loop, UnaryOp op) {
     std::vector<T> wanted(kMost);
-    for (std::size_t i = 0; i < kMost; ++i) loop(op, &values[i], &wanted[i], 1, Store::cached);
+    for (std::size_t i = 0; i < kMost; ++i) loop(op, {.in = &values[i], .out = &wanted[i], .width = 1}, Store::cached);
     alignas(64) std::array<std::byte, kRoom> in;
     alignas(64) std::array<std::byte, kRoom> out;
     for (std::size_t n = 0; n <= kMost; ++n) {
@@ -99,7 +99,7 @@ TYPED_TEST(Transform, NeitherLengthNorAlignmentMatters) {
             std::byte* const to = out.data() + 64 + offset;
             std::byte* const from = in_place ? to : in.data() + 64 + (offset * 3) % 64;
             if (n != 0) std::memcpy(from, values.data(), n * sizeof(T));
-            loop(op, from, to, n, store);
+            loop(op, {.in = from, .out = to, .width = n}, store);
             const bool is_right = n == 0 || std::memcmp(to, wanted.data(), n * sizeof(T)) == 0;
             const bool is_whole =
                 std::all_of(out.data(), to, [](std::byte b) { return b == kMark; }) &&
@@ -130,6 +130,34 @@ TYPED_TEST(Transform, StridesAreElements) {
   for (std::size_t i = 0; i < kCount; ++i) ASSERT_TRUE(same_bits(&out[i], &all[kCount - 1 - i], 1)) << i;
   transform_strided(op, kDtype, values.data() + 5, 0, out.data(), 1, kCount);
   for (std::size_t i = 0; i < kCount; ++i) ASSERT_TRUE(same_bits(&out[i], &all[5], 1)) << i;
+}
+
+TYPED_TEST(Transform, RowsLieAnyDistanceApart) {
+  using T = TypeParam;
+  constexpr auto kDtype = c10::CppTypeToScalarType<T>::value;
+  const UnaryOp op{.kind = UnaryOp::Kind::square};
+  const std::vector<T> values = some_values<T>(1000);
+  std::vector<T> squares(values.size());
+  transform(op, kDtype, values.data(), squares.data(), squares.size(), Store::cached);
+  for (const std::size_t width : {0U, 1U, 7U, 16U, 37U}) {
+    for (const Store store : {Store::cached, Store::streaming}) {
+      std::vector<T> out(values.size(), static_cast<T>(-1.0F));
+      // From the last of 20 rows of 50 elements to the first, into rows of 41.
+      transform(op, kDtype,
+                {.in = &values[950],
+                 .out = out.data(),
+                 .width = width,
+                 .count = 20,
+                 .in_pitch_bytes = -50 * static_cast<std::ptrdiff_t>(sizeof(T)),
+                 .out_pitch_bytes = 41 * static_cast<std::ptrdiff_t>(sizeof(T))},
+                store);
+      for (std::size_t row = 0; row < 20; ++row) {
+        EXPECT_TRUE(same_bits(&out[41 * row], &squares[950 - 50 * row], width)) << width << ", row " << row;
+        EXPECT_TRUE(
+            std::all_of(&out[41 * row + width], &out[41 * row + 41], [](T x) { return static_cast<float>(x) == -1; }));
+      }
+    }
+  }
 }
 
 TEST(TransformArguments, AnotherDtypeIsRefusedByName) {
