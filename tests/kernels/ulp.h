@@ -34,6 +34,7 @@ double ulps_between(T result, Wider<T> exact) {
     const bool may_overflow = std::fabs(exact) >= std::ldexp(W{1}, kLargest) * (1 - 4 * std::ldexp(W{1}, -kDigits<T>));
     return may_overflow && std::signbit(got) == std::signbit(exact) ? 0 : kWrong;
   }
+  if (got == 0 && exact == 0 && std::signbit(got) != std::signbit(exact)) return kWrong;
   const int exponent = exact == 0 ? std::numeric_limits<T>::min_exponent : std::ilogb(exact) + 1;
   const int unit = std::max(exponent, std::numeric_limits<T>::min_exponent) - kDigits<T>;
   return static_cast<double>(std::fabs(std::ldexp(got - exact, -unit)));

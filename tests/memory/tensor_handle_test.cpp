@@ -426,5 +426,20 @@ TEST(FullBoard, DISABLED_IsAnErrorAndLosesNothing) {
   EXPECT_NO_THROW((void)read(write(at::zeros({10}))));
 }
 
+TEST(EmptyShared, IsAContiguousTensorInSharedMemory) {
+  const at::Tensor tensor = empty_shared({3, 5}, at::kDouble);
+  EXPECT_EQ(tensor.sizes(), (std::vector<std::int64_t>{3, 5}));
+  EXPECT_TRUE(tensor.is_contiguous() && is_shared(tensor));
+  tensor.fill_(2);
+  EXPECT_TRUE(at::equal(read(write(tensor)), at::full({3, 5}, 2.0, at::kDouble)));
+  EXPECT_EQ(empty_shared({0, 4}, at::kFloat).numel(), 0);
+}
+
+TEST(EmptyShared, RefusesSizesThatNoMemoryHas) {
+  EXPECT_THROW((void)empty_shared({-1}, at::kFloat), UsageError);
+  EXPECT_THROW((void)empty_shared({std::int64_t{1} << 62}, at::kFloat), UsageError);
+  EXPECT_THROW((void)empty_shared({std::int64_t{1} << 32, std::int64_t{1} << 32}, at::kFloat), UsageError);
+}
+
 }  // namespace
 }  // namespace hogpen

@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -195,8 +196,8 @@ TEST(Elementwise_threads, SizeDecides) {
   EXPECT_EQ(choice.describe(), "2 threads: 1000 elements, and from 1000 on that is faster");
   EXPECT_EQ(choose(square_op, at::ones({1999}), executor).place, Place::caller);
   EXPECT_EQ(choose(square_op, at::ones({2000}), executor).place, Place::threads);
-  EXPECT_EQ(choose(exp_op, at::ones({5000}), Executor({.threads = 1, .calibration = calibration})).place,
-            Place::caller);
+  const Choice alone = choose(exp_op, at::ones({5000}), Executor({.threads = 1, .calibration = calibration}));
+  EXPECT_EQ(alone.describe(), "the calling thread: nobody else may");
 }
 
 TEST(Elementwise_threads, WhatCannotBeDoneIsRefused) {
@@ -217,11 +218,41 @@ TEST(Elementwise_threads, WhatCannotBeDoneIsRefused) {
   has(into(x, at::ones({4, 6}, at::kDouble)), "Float, not Double");
   has(into(x, at::empty({4, 6}, at::TensorOptions(at::kMeta))), "meta");
   has(into(x, at::ones({6}).expand({4, 6})), "same place");
+  has(into(at::ones({6, 20}).narrow(1, 0, 15), at::ones({6, 20}).narrow(1, 5, 15)), "nothing was thrown");
+  const at::Tensor wide = at::ones({6, 20});
+  has(into(wide.narrow(1, 0, 15), wide.narrow(1, 5, 15)), "not overlap");
+  has(into(wide.narrow(1, 0, 10), wide.narrow(1, 10, 10)), "nothing was thrown");
   const at::Tensor line = at::ones({10});
   has(into(line.narrow(0, 0, 8), line.narrow(0, 1, 8)), "not overlap");
   EXPECT_TRUE(at::equal(line, at::ones({10})));
   has(refusal([] { Executor({.place = Place::processes}); }), "Pool");
   has(refusal([] { Executor({.threads = -1}); }), "-1");
+}
+
+TEST(Elementwise_threads, ABackwardPassSeesThatASavedTensorWasOverwritten) {
+  Executor executor({.threads = 1});
+  const at::Tensor x = at::ones({3});
+  const at::Tensor w = at::ones({3}).requires_grad_();
+  const at::Tensor y = (w * x).sum();
+  square_(x, executor);
+  EXPECT_ANY_THROW(y.backward());
+}
+
+TEST(Elementwise_threads, OneLargeChunkIsDoneByAllThreads) {
+  Executor executor({.place = Place::threads, .threads = 3});
+  const std::vector<at::Tensor> chunks = {numbers({kMany}), numbers({0}), numbers({7})};
+  const std::vector<at::Tensor> results = transform({UnaryOp::Kind::square}, chunks, executor);
+  for (std::size_t i = 0; i < chunks.size(); ++i) EXPECT_TRUE(at::equal(results[i], at::square(chunks[i])));
+}
+
+TEST(Elementwise_threads, ACalibrationForAGpuThatIsGoneFallsBack) {
+  if (kernels::cuda_devices() > 0) GTEST_SKIP() << "there is a GPU";
+  Calibration calibration;
+  calibration.heavy = {.threads = 1000, .gpu = 1};
+  Executor executor({.threads = 2, .calibration = calibration});
+  EXPECT_EQ(choose({UnaryOp::Kind::exp}, at::ones({5}), executor).place, Place::caller);
+  EXPECT_EQ(choose({UnaryOp::Kind::exp}, at::ones({5000}), executor).place, Place::threads);
+  EXPECT_TRUE(at::allclose(exp(at::ones({5000}), executor), at::exp(at::ones({5000}))));
 }
 
 TEST(Elementwise, AGpuThatIsNotThereIsADeviceError) {
@@ -239,6 +270,16 @@ TEST(Elementwise, ProcessesTakeWhatIsSharedAndLargeEnough) {
   EXPECT_EQ(choose(op, numbers({99}), executor).place, Place::caller);
   EXPECT_EQ(choose(op, at::ones({100}), executor).place, Place::threads);
   EXPECT_TRUE(is_shared(square(numbers({100}), executor)));
+  // What is not all in shared memory is done by threads.
+  const at::Tensor out = at::zeros({100});
+  EXPECT_EQ(choose(op, numbers({100}), out, executor).place, Place::threads);
+  transform_into(op, numbers({100}), out, executor);
+  EXPECT_TRUE(at::equal(out, at::square(numbers({100}))));
+  const std::vector<at::Tensor> mixed = {numbers({100}), at::ones({100})};
+  EXPECT_TRUE(at::equal(transform(op, mixed, executor)[1], at::ones({100})));
+  EXPECT_EQ(choose(op, numbers({100}), numbers({100}), executor).place, Place::processes);
+  const at::Tensor self = numbers({100});
+  EXPECT_EQ(choose(op, self, self, executor).place, Place::threads);
   const at::Tensor in_place = numbers({1000});
   const at::Tensor wanted = at::square(in_place);
   square_(in_place, executor);
@@ -291,6 +332,8 @@ class StoredCalibration : public testing::Test {
 TEST_F(StoredCalibration, ComesBackOnTheSameMachine) {
   EXPECT_EQ(stored_calibration(path(), 2).machine, "");
   const Calibration measured = calibrate(2);
+  const auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+  EXPECT_EQ(std::distance(begin(tasks), end(tasks)), 1) << "whoever has calibrated must be able to fork";
   EXPECT_NE(measured.machine, "");
   store_calibration(path(), measured);
   const Calibration stored = stored_calibration(path(), 2);

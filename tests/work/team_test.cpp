@@ -1,9 +1,13 @@
 #include "runtime/work/team.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -69,6 +73,27 @@ TEST(Team, WhoIsDoneHelpsTheOthers) {
 
 TEST(Team, EndsWithoutARound) {
   const Team team(4);
+}
+
+// In a child, which may have no more memory than it has.
+TEST(TeamThatCannotStart, EndsTheThreadsThatItHas) {
+#ifdef HOGPEN_SANITIZED
+  GTEST_SKIP() << "the sanitizer itself needs more address space";
+#endif
+  const pid_t child = ::fork();
+  if (child == 0) {
+    rlimit none{.rlim_cur = 256 << 20, .rlim_max = 256 << 20};  // each thread wants 8 MiB for its stack
+    if (::setrlimit(RLIMIT_AS, &none) != 0) ::_exit(2);
+    try {
+      const Team team(1000);
+    } catch (const std::exception&) {
+      ::_exit(0);
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Team, NeedsAThread) {
