@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -99,7 +101,7 @@ void check_can_be_written(const std::filesystem::path& path) {
   }
   try {
     std::filesystem::path trial = path;
-    trial += ".tmp";
+    trial += fmt::format(".{}.tmp", ::getpid());
     FileSystem::real().write_and_sync(trial, {});
     FileSystem::real().remove_all(trial);
   } catch (const SystemError& error) {
@@ -140,6 +142,7 @@ int bench(const BenchArguments& arguments) {
   if (!before) return 0;
   const Comparison comparison = compare(*before, report, arguments.threshold_percent);
   say(comparison.text);
+  require(comparison.compared > 0, "--compare: {} has none of the figures that were measured now", arguments.compare);
   return comparison.worse == 0 ? 0 : 1;
 }
 

@@ -68,20 +68,19 @@ Change change_of(const Figure& before, const Figure& now, double threshold_perce
 Comparison compare(const Report& before, const Report& now, double threshold_percent) {
   Comparison result;
   std::string lines;
-  int compared = 0;
   for (const Figure& figure : now.figures) {
     const Figure* const old = find(before, figure);
     if (!old) continue;
     const Change change = change_of(*old, figure, threshold_percent);
     lines += describe(*old, figure, change);
-    ++compared;
+    ++result.compared;
     if (change == Change::worse) ++result.worse;
   }
   result.text = describe_differences(before.context, now.context);
   result.text += fmt::format("{:<11} {:<44} {:>10} {:>10}\n", "", "", "then", "now") + lines;
   result.text += describe_missing(before, now, "only then") + describe_missing(now, before, "only now");
   result.text += fmt::format("{} of {} figures {} worse, beyond the noise and by more than {} %\n", result.worse,
-                             compared, result.worse == 1 ? "is" : "are", threshold_percent);
+                             result.compared, result.worse == 1 ? "is" : "are", threshold_percent);
   return result;
 }
 

@@ -15,6 +15,7 @@ enum class Change { none, better, worse };
 
 /// What a comparison has to say, and how many figures became worse.
 struct Comparison {
+  int compared = 0;  ///< figures that both have
   std::string text;  ///< lines for people
   int worse = 0;
 };

@@ -152,6 +152,12 @@ class Compare(BenchTest):
         self.assertIn("0 of 1 figures", result.stdout)
         self.assertNotIn("only then", result.stdout)
 
+    def test_a_report_of_other_figures_is_no_success(self):
+        old = self.old_report()
+        result = self.run_hogpen("bench", "memory", "--seconds", "0", "--max-elements", 1024, "--compare", old)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("none of the figures", result.stderr)
+
     def test_another_machine_is_warned_of(self):
         result = self.bench("--compare", self.old_report(machine={"cpu": "Z80"}), "--threshold", "1e12")
         self.assertIn("warning: machine/cpu was 'Z80'", result.stdout)

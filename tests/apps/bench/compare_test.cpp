@@ -45,6 +45,7 @@ TEST(Compare, CountsTheWorseAndNamesWhatOnlyOneHas) {
   const Report now{.figures = {figure("slower", "us", 2), figure("same", "us", 1), figure("new", "us", 1)}};
   const Comparison comparison = compare(before, now, 5);
   EXPECT_EQ(comparison.worse, 1);
+  EXPECT_EQ(comparison.compared, 2);
   EXPECT_NE(comparison.text.find("us   x 2 worse\n"), std::string::npos) << comparison.text;
   EXPECT_NE(comparison.text.find("us   x 1\n"), std::string::npos) << comparison.text;
   EXPECT_NE(comparison.text.find(line("gone") + "only then\n"), std::string::npos) << comparison.text;

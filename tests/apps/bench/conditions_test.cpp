@@ -32,7 +32,7 @@ TEST_F(ConditionsTest, AreReadFromProcAndSys) {
   write("proc/loadavg", "0.50 0.25 0.10 1/82 3608\n");
   write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
   write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3\n");
-  write("sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count", "4\n");
+  write("sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "4\n");
   const Conditions conditions = Conditions::now(root_);
   EXPECT_EQ(conditions.busy, 160);
   EXPECT_EQ(conditions.stolen, 7);
