@@ -117,12 +117,13 @@ void transform(UnaryOp op, c10::ScalarType dtype, const Rows& rows, Store store)
   loop(op, dtype)(op, rows, store);
 }
 
-// Gathered into a small buffer and scattered from it: the vector loop in between is worth more than the copies cost.
+// Gathered into a small buffer and scattered from it: the vector loop in between is worth more than the copies cost. A
+// small one, so that the loads of the next part overlap with the stores of this one.
 void transform_strided(UnaryOp op, c10::ScalarType dtype, const void* in, std::ptrdiff_t in_stride, void* out,
                        std::ptrdiff_t out_stride, std::size_t n) {
   const TransformLoop body = loop(op, dtype);
   if (in_stride == 1 && out_stride == 1) return body(op, {.in = in, .out = out, .width = n}, Store::cached);
-  alignas(64) std::array<std::byte, 4096> buffer;
+  alignas(64) std::array<std::byte, 512> buffer;
   const std::size_t item_bytes = c10::elementSize(dtype);
   const std::size_t room = buffer.size() / item_bytes;
   const auto* from = static_cast<const std::byte*>(in);
