@@ -29,7 +29,9 @@ struct Axis {
   [[nodiscard]] double at(double value) const {
     const auto place = [&](double of) { return is_logarithmic ? std::log10(of) : of; };
     if (is_logarithmic && value <= 0) return begin;
-    return begin + (end - begin) * (place(value) - place(low)) / (place(high) - place(low));
+    // The interval of a noisy figure may reach beyond the axis, which the medians decide.
+    const double inside = std::clamp(value, low, high);
+    return begin + (end - begin) * (place(inside) - place(low)) / (place(high) - place(low));
   }
 
   [[nodiscard]] std::vector<double> ticks() const {
