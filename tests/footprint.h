@@ -1,10 +1,15 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <ostream>
 #include <string>
+
+#include "runtime/core/life.h"
+#include "runtime/memory/shared_heap.h"
 
 namespace hogpen {
 
@@ -39,6 +44,22 @@ struct Footprint {
     return out << footprint.descriptors << " descriptors, " << footprint.shared_mappings << " shared mappings, "
                << footprint.children << " children, " << footprint.names_in_dev_shm << " names in /dev/shm";
   }
+};
+
+/// A test after which descriptors, mappings, children and names in /dev/shm must be as they were before it.
+template <class Base = testing::Test>
+class LeavesNothing : public Base {
+ protected:
+  void SetUp() override {
+    // A family, its Life and its heap are for good.
+    (void)my_life();
+    (void)SharedBlock::allocate(1);
+    before_ = Footprint::now();
+  }
+  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
+
+ private:
+  Footprint before_;
 };
 
 }  // namespace hogpen

@@ -17,18 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Descriptors, mappings and children must be after each test as they were before it.
-class Pipe : public testing::Test {
- protected:
-  void SetUp() override {
-    (void)pipe<int>();  // A family and its heap are for good.
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
- private:
-  Footprint before_;
-};
+using Pipe = LeavesNothing<>;
 
 TEST_F(Pipe, CarriesMessagesBothWaysWithinAProcess) {
   auto [left, right] = pipe<std::string>();

@@ -23,18 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Descriptors, mappings, children and names in /dev/shm must be after each test as they were before it.
-class QueueFault : public testing::Test {
- protected:
-  void SetUp() override {
-    (void)SharedBlock::allocate(1);  // A family and its heap are for good.
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
- private:
-  Footprint before_;
-};
+using QueueFault = LeavesNothing<>;
 
 // The producer, the number of the message, and as much more of that number as makes it small or too large for the ring.
 using Message = std::vector<std::uint32_t>;

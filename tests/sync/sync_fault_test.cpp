@@ -27,19 +27,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 30s;
 
-// Descriptors, mappings, children and names in /dev/shm must be after each test as they were before it.
-class SyncFault : public testing::Test {
- protected:
-  void SetUp() override {
-    (void)my_life();  // A family and its heap are for good.
-    const Shared<Event> first_use_of_the_heap;
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
- private:
-  Footprint before_;
-};
+using SyncFault = LeavesNothing<>;
 
 // Two numbers that are equal whenever nobody is in the critical section.
 struct Pair {

@@ -41,14 +41,8 @@ TEST(NamedTask, WithTooLongANameIsAUsageError) {
 }
 
 // Pools whose workers execute tests/work/task_program.cpp.
-class ProgramPool : public testing::Test {
+class ProgramPool : public LeavesNothing<> {
  protected:
-  void SetUp() override {
-    const Shared<Event> first_use_of_the_heap;
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
   [[nodiscard]] static PoolOptions options() { return {.workers = 2, .program = {TASK_PROGRAM}}; }
 
   template <class Call>
@@ -60,9 +54,6 @@ class ProgramPool : public testing::Test {
     }
     return "no exception";
   }
-
- private:
-  Footprint before_;
 };
 
 TEST_F(ProgramPool, RunsTasksByTheirNames) {

@@ -23,17 +23,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 60s;
 
-class PoolFault : public testing::Test {
- protected:
-  void SetUp() override {
-    const Shared<Event> first_use_of_the_heap;
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
- private:
-  Footprint before_;
-};
+using PoolFault = LeavesNothing<>;
 
 bool is_gone(int pid) {
   return ::kill(pid, 0) != 0;

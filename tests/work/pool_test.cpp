@@ -20,19 +20,10 @@ using namespace std::chrono_literals;
 const Deadline kPatience = Deadline::after(100s);
 
 // The same bodies on processes and on threads.
-class PoolOf : public testing::TestWithParam<WorkersAs> {
+class PoolOf : public LeavesNothing<testing::TestWithParam<WorkersAs>> {
  protected:
-  void SetUp() override {
-    const Shared<Event> first_use_of_the_heap;
-    before_ = Footprint::now();
-  }
-  void TearDown() override { EXPECT_EQ(Footprint::now(), before_); }
-
   [[nodiscard]] static PoolOptions options(int workers = 2) { return {.workers = workers, .workers_as = GetParam()}; }
   [[nodiscard]] static bool is_of_processes() { return GetParam() == WorkersAs::processes; }
-
- private:
-  Footprint before_;
 };
 INSTANTIATE_TEST_SUITE_P(, PoolOf, testing::Values(WorkersAs::processes, WorkersAs::threads), [](const auto& tested) {
   return tested.param == WorkersAs::processes ? "processes" : "threads";
