@@ -8,19 +8,20 @@
 
 struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 
-/// A UnaryOp applied to each element of an array, out of place or in place.
+/// A UnaryOp applied to each element of an array, out of place or in place. The result of an element depends neither on
+/// its place in the array nor on the array's length.
 ///
 /// Dtypes: float32, float64, bfloat16, float16; the last two are computed in float32 and rounded once, to nearest even.
 /// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
-/// vectorised headers with the SLEEF inside LibTorch, but for the exponential of AVX-512. For `transform_cuda`, a GPU.
-/// Accuracy: in units in the last place of the exact result, float32 and float64: relu, abs, negate, square, sqrt exact
-/// to rounding (0.5); exp, log 1; tanh 2, and 3 without AVX2; sigmoid 2.5; scale_shift one rounding where the CPU has
-/// FMA, else two. bfloat16 and float16: 1 for each op, 0.5 but for values next to the middle of two. Special values: as
-/// in IEEE 754 and std::: NaN in, NaN out; exp(-inf) = 0, exp(inf) = inf; log(0) = -inf, log(x < 0) and sqrt(x < 0) =
-/// NaN; sigmoid and tanh go to 0 or -1 and 1; relu(NaN) = NaN; subnormal results are not flushed. The result of an
-/// element depends neither on its place in the array nor on the array's length. Sharing: any threads, as long as nobody
-/// else writes what is read, or touches what is written. Requires: `in` and `out` are the same, or do not overlap.
-/// Elements need not be aligned. Throws: std::invalid_argument for another dtype.
+/// vectorised headers with the SLEEF inside LibTorch, but for the exponential of AVX-512. `transform_cuda`: a GPU.
+/// Accuracy: in units in the last place of the exact result. float32, float64: relu, abs, negate, square, sqrt 0.5;
+/// exp, log 1; tanh 2, and 3 without AVX2; sigmoid 2.5; scale_shift, whose numbers are rounded to the dtype or to
+/// float32 first, one rounding where the CPU has FMA, else two. bfloat16, float16: 0.51.
+/// Special values: as in IEEE 754 and <cmath>. NaN in, NaN out; exp(-inf) = 0; log(0) = -inf; log and sqrt of negative
+/// numbers are NaN; sigmoid and tanh go to 0 or -1 and 1; subnormal results are not flushed.
+/// Sharing: any threads, as long as nobody else writes what is read, or touches what is written.
+/// Requires: `in` and `out` are the same, or do not overlap. Elements need not be aligned.
+/// Throws: std::invalid_argument for another dtype.
 namespace hogpen::kernels {
 
 /// Whether `transform` knows a dtype.
