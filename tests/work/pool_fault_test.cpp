@@ -14,6 +14,7 @@
 #include "runtime/sync/shared_array.h"
 #include "runtime/work/pool.h"
 #include "tests/footprint.h"
+#include "tests/running_workers.h"
 #include "tests/wait_until.h"
 
 namespace hogpen {
@@ -160,12 +161,8 @@ TEST_F(PoolFault, ADeadOwnerTakesSupervisorAndWorkersAlong) {
     Pool pool({.workers = 2});
     (void)pool.apply([] { return 0; });
     pids[0] = pool.apply([] { return ::getppid(); });
-    const auto all_run = [&] {
-      const auto workers = pool.worker_pids();
-      for (std::size_t i = 0; i < 2; ++i) pids.at(i + 1) = workers.at(i);
-      return pids[1] != 0 && pids[2] != 0;
-    };
-    (void)wait_until(kPatience, all_run);
+    const std::vector<int> workers = running_workers(pool);
+    for (std::size_t i = 0; i < 2; ++i) pids[i + 1] = workers[i];
     ::raise(SIGKILL);
   });
   EXPECT_EQ(owner.wait(Deadline::after(kPatience))->signal, SIGKILL);
@@ -186,7 +183,7 @@ TEST_F(PoolFault, AStoppedWorkerDelaysItsTaskAndNoOther) {
     return ::getpid();
   });
   ASSERT_TRUE(has_begun->wait(Deadline::after(kPatience)));
-  const auto stopped = pool.worker_pids();
+  const auto stopped = running_workers(pool);
   // Which of the two runs it is not known yet: stop the one that does.
   const auto is_busy = [&](int pid) { return pool.apply([] { return ::getpid(); }) != pid; };
   const int busy = is_busy(stopped[0]) ? stopped[0] : stopped[1];
