@@ -28,9 +28,8 @@ class CheckpointInteropTest : public CheckpointTest {
 
   /// What the Python program prints.
   static nlohmann::json run_python(const std::string& verb, const fs::path& path) {
-    const fs::path script = fs::path(__FILE__).parent_path().parent_path() / "python" / "checkpoint_interop.py";
     const std::string command =
-        fmt::format("'{}' '{}' {} '{}'", std::getenv("HOGPEN_PYTHON"), script.string(), verb, path.string());
+        fmt::format("'{}' '{}' {} '{}'", std::getenv("HOGPEN_PYTHON"), INTEROP_PROGRAM, verb, path.string());
     std::FILE* pipe = ::popen(command.c_str(), "r");
     std::string output;
     for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) output.push_back(static_cast<char>(c));
