@@ -29,6 +29,8 @@ OPS = {
     "scale-shift": lambda x: -2.0 * x + 0.5,
 }
 TOLERANCES = {"f2": 1.1e-3, "f4": 4e-7, "f8": 1e-15}
+# Permissions are not for root.
+NO_ROOT = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
 HUGE = 1 << 28  # bytes of a file whose mapping takes long enough to be stopped in its middle
 
 
@@ -335,6 +337,16 @@ class Usage(MapTest):
         path.write_text("{")
         result = self.fail_with(2, "exp", "x.npy", "y.npy", says="calibration.json")
         self.assertIn("--calibrate", result.stderr)
+
+    def test_a_calibration_that_this_user_may_not_read_is_as_none(self):
+        path = self.directory / "cache/hogpen/calibration.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{")
+        self.directory.chmod(0o777)
+        for hidden in (path, path.parent):
+            hidden.chmod(0)
+            self.map("exp", "x.npy", "y.npy", **NO_ROOT)
+            hidden.chmod(0o700)
 
     def test_without_a_home_there_are_the_defaults(self):
         environment = {name: value for name, value in hogpen.environment().items()
