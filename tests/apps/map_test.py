@@ -377,6 +377,24 @@ class Replacing(MapTest):
         self.map("square", "x.npy", "y.npy")
         self.assertEqual((self.directory / "y.npy").stat().st_mode & 0o777, 0o604)
 
+    @unittest.skipIf(os.geteuid() != 0, "only root has groups to try")
+    def test_the_group_is_kept_or_loses_its_permissions(self):
+        os.chmod(self.directory, 0o777)
+        os.chmod(self.directory / "x.npy", 0o644)
+        for groups, expected in (([4321], (4321, 0o664)), ([], (65534, 0o604))):
+            self.write("y.npy", b"old")
+            os.chown(self.directory / "y.npy", 65534, 4321)
+            os.chmod(self.directory / "y.npy", 0o664)
+            self.map("square", "x.npy", "y.npy", **(NO_ROOT | {"extra_groups": groups}))
+            status = (self.directory / "y.npy").stat()
+            self.assertEqual((status.st_gid, status.st_mode & 0o777), expected)
+
+    def test_a_hard_link_keeps_the_old_content(self):
+        os.link(self.directory / "x.npy", self.directory / "link.npy")
+        self.map("square", "x.npy", "--in-place")
+        np.testing.assert_array_equal(self.load("link.npy"), np.arange(4))
+        np.testing.assert_array_equal(self.load("x.npy"), self.squares)
+
     def test_a_link_stays_one(self):
         os.symlink("x.npy", self.directory / "link.npy")
         self.map("square", "link.npy", "--in-place")
