@@ -1,8 +1,5 @@
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -12,7 +9,9 @@
 #include <vector>
 
 #include "apps/cli.h"
+#include "apps/map/checks.h"
 #include "apps/map/formats.h"
+#include "apps/map/sudden_end.h"
 #include "apps/output.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/mapped_file.h"
@@ -38,7 +37,7 @@ Files:
   .safetensors  tensors of float16, bfloat16, float32, float64; all others stay
   OUT is replaced as a whole when all is done. Whatever ends the command before (an error, Ctrl-C, kill -9,
   a full disk) leaves IN and an old OUT as they were; kill -9 also leaves a temporary OUT.XXXXXXXX.tmp.
-  IN may be larger than the memory.
+  IN may be larger than the memory, and must not be written to meanwhile.
 
 Exit codes:
   0 done   1 failed   2 wrong usage or data   4 no such device   130, 143 stopped by SIGINT, SIGTERM)text";
@@ -138,21 +137,6 @@ fs::path out_of(const MapArguments& arguments) {
   return arguments.out.value_or(arguments.in);
 }
 
-/// The mode of a file that can be mapped.
-::mode_t check_input(const std::string& path) {
-  struct ::stat status{};
-  const int result = ::stat(path.c_str(), &status);
-  require(result == 0 || errno != ENOENT, "there is no file {}", path);
-  syscall_ok(result, "stat " + path);
-  if (!S_ISREG(status.st_mode)) {
-    const bool is_directory = S_ISDIR(status.st_mode);
-    throw UsageError(fmt::format("IN must be a regular file, which can be mapped into memory, but {} is {}", path,
-                                 is_directory ? "a directory" : "a pipe or a device"),
-                     is_directory ? "name a file in it" : "store what comes from there in a file first");
-  }
-  return status.st_mode;
-}
-
 std::optional<fs::path> calibration_file() try {
   return calibration_path();
 } catch (const UsageError&) {  // No HOME: the defaults will do.
@@ -183,7 +167,8 @@ int map(const MapArguments& arguments) {
   Selection selection = arguments.selection;
   selection.has_header = !arguments.no_header;
   if (arguments.delimiter) selection.delimiter = arguments.delimiter->front();
-  const ::mode_t mode = check_input(arguments.in);
+  check_input(arguments.in);
+  check_output(out);
   Executor executor({.place = find_name(kPlaces, arguments.place)->place,
                      .threads = arguments.threads,
                      .calibration = calibration_for(arguments)});
@@ -191,8 +176,13 @@ int map(const MapArguments& arguments) {
   try {
     const MappedFile in(arguments.in);
     mapper.begin(in.bytes().size());
-    ReplacementFile file(out, mode);
-    format.map({in.bytes(), arguments.in}, selection, file, mapper);
+    const Source source = {in.bytes(), arguments.in};
+    ReplacementFile file(out, in.status().st_mode);
+    const SuddenEnd sudden_end(source, file.temporary());
+    format.map(source, selection, file, mapper);
+    file.sync();
+    mapper.stop_if_told();
+    check_unchanged(arguments.in, in.status());
     file.commit();
   } catch (const Stopped& stopped) {
     mapper.say(fmt::format("stopped by {}: {} is as it was", signal_name(stopped.signal), out.string()));

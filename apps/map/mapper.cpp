@@ -48,7 +48,7 @@ void Mapper::apply(const at::Tensor& in, const at::Tensor& out) {
 
 void Mapper::advance(std::uint64_t bytes) {
   bytes_ += bytes;
-  if (const auto signal = signals_.next()) throw Stopped{*signal};
+  stop_if_told();
   const auto now = Clock::now();
   if (options_.quiet || now - began_ < kQuietTime || now - shown_ < kRefreshTime || !line_.is_due()) return;
   shown_ = now;
@@ -56,6 +56,10 @@ void Mapper::advance(std::uint64_t bytes) {
   line_.show(fmt::format("{}  {:2.0f} %  {}B/s  ETA {}", kernels::name_of(op_), std::floor(100.0 * done),
                          abbreviate(static_cast<double>(bytes_) / seconds()),
                          clock_time(seconds() / done - seconds())));
+}
+
+void Mapper::stop_if_told() {
+  if (const auto signal = signals_.next()) throw Stopped{*signal};
 }
 
 void Mapper::say(const std::string& line) {

@@ -300,6 +300,20 @@ class Usage(MapTest):
         self.fail_with(2, "exp", "x.npy", "/dev/stdout", says="/dev/stdout is no regular file")
         self.fail_with(1, "exp", "x.npy", "missing/y.npy", says="No such file or directory", hint="make the directory first")
 
+    def test_a_standard_stream_is_not_replaced(self):
+        for stream in ("stdout", "stderr"):
+            with self.subTest(stream), open(self.directory / "log", "a+") as log:
+                log.write("earlier\n")
+                log.flush()
+                options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "capture_output": False} | {stream: log}
+                for out in (f"/dev/{stream}", "log"):
+                    result = self.run_hogpen("map", "exp", "x.npy", out, **options)
+                    self.assertEqual(result.returncode, 2)
+                log.seek(0)
+                text = log.read() + (result.stderr or "")
+                self.assertTrue(text.startswith("earlier\n"))
+                self.assertIn("log is where a standard stream of this command leads", text)
+
     def test_places_give_the_same_numbers(self):
         x = np.random.default_rng(4).normal(size=1_000_003).astype("f4")
         self.save("x.npy", x)
@@ -454,16 +468,33 @@ class Faults(MapTest):
         self.assertIn("hint: choose a place where this user may write", result.stderr)
 
     def test_a_directory_and_a_file_that_this_user_may_not_write(self):
-        if os.geteuid() != 0:
-            options = {}
-        else:  # Permissions are not for root.
-            options = {"user": 65534, "group": 65534, "extra_groups": []}
         os.chmod(self.directory, 0o755)
         self.fail_with(1, "exp", "x.npy", "z.npy", says="Permission denied",
-                       hint="choose a place where this user may write", **options)
+                       hint="choose a place where this user may write", **NO_ROOT)
         os.chmod(self.directory, 0o777)
         os.chmod(self.directory / "y.npy", 0o444)
-        self.fail_with(1, "exp", "x.npy", "y.npy", says="write y.npy: Permission denied", **options)
+        self.fail_with(1, "exp", "x.npy", "y.npy", says="write y.npy: Permission denied", **NO_ROOT)
+
+    def test_a_directory_that_cannot_be_synced_is_told_before_anything_is_replaced(self):
+        (self.directory / "drop").mkdir()
+        self.write("drop/y.npy", b"old")
+        os.chmod(self.directory / "drop/y.npy", 0o666)
+        os.chmod(self.directory / "drop", 0o333)
+        os.chmod(self.directory, 0o755)
+        self.fail_with(1, "exp", "x.npy", "drop/y.npy", says="drop: Permission denied", **NO_ROOT)
+        os.chmod(self.directory / "drop", 0o777)
+        self.assertEqual(os.listdir(self.directory / "drop"), ["y.npy"])
+        self.assertEqual(self.read("drop/y.npy"), b"old")
+
+    @unittest.skipIf(os.environ.get("HOGPEN_TEST_SANITIZER"), "a sanitizer wants to be loaded first")
+    def test_a_signal_during_the_sync_counts(self):
+        library = os.environ.get("HOGPEN_TEST_INTERRUPTED_SYNC")
+        if not library:
+            self.skipTest("HOGPEN_TEST_INTERRUPTED_SYNC is not set")
+        before = self.contents()
+        result = self.run_hogpen("map", "exp", "x.npy", "y.npy", env={"LD_PRELOAD": library})
+        self.assertEqual(result.returncode, 143, result.stderr)
+        self.assertEqual(self.contents(), before)
 
     def start_in_its_middle(self, *arguments):
         """Starts it on a huge file and freezes it while the temporary file is there."""
@@ -499,6 +530,63 @@ class Faults(MapTest):
                     self.assertIn(f"stopped by {number.name}: old.{name} is as it was\n", stderr)
                     self.assertEqual(self.read(f"old.{name}"), b"old")
                     self.assertEqual(set(os.listdir(self.directory)), files)
+
+    def end_in_its_middle(self, act, *arguments):
+        """What becomes of it when `act(process)` comes while it stands still; it leaves all as it was."""
+        self.make_huge("huge.npy")
+        files = set(os.listdir(self.directory))
+        process = self.start_in_its_middle("tanh", "huge.npy", *(arguments or ("y.npy",)))
+        act(process)
+        process.send_signal(signal.SIGCONT)
+        _, stderr = process.communicate(timeout=hogpen.TIMEOUT)
+        self.assertEqual(self.read("y.npy"), b"old")
+        self.assertEqual(set(os.listdir(self.directory)), files)
+        return process.returncode, stderr
+
+    def test_a_terminal_that_closes_leaves_nothing_behind(self):
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            with self.subTest(number):
+                code, _ = self.end_in_its_middle(lambda process: process.send_signal(number))
+                self.assertEqual(code, -number)
+
+    def test_nohup_is_heeded(self):
+        self.make_huge("huge.npy")
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        process = self.start_in_its_middle("tanh", "huge.npy", "y.npy")
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(hogpen.TIMEOUT), 0)
+
+    def test_an_input_that_is_shortened_meanwhile(self):
+        code, stderr = self.end_in_its_middle(lambda process: os.truncate(self.directory / "huge.npy", 4096))
+        self.assertEqual(code, 1, stderr)
+        self.assertIn("hogpen: error: huge.npy was shortened, or its disk failed, while it was read\nhint: ", stderr)
+
+    def test_an_input_that_is_changed_meanwhile(self):
+        def write(process):
+            with open(self.directory / "huge.npy", "r+b") as file:
+                file.seek(HUGE)
+                file.write(bytes(8))
+
+        def replace(process):
+            self.save("other.npy", np.ones(3))
+            os.replace(self.directory / "other.npy", self.directory / "huge.npy")
+
+        for change in (write, replace):
+            with self.subTest(change.__name__):
+                code, stderr = self.end_in_its_middle(change)
+                self.assertEqual(code, 1, stderr)
+                self.assertIn("hogpen: error: huge.npy was changed meanwhile\n", stderr)
+
+    def test_two_maps_to_one_file(self):
+        self.make_huge("huge.npy")
+        first = self.start_in_its_middle("square", "huge.npy", "y.npy")
+        self.succeed("map", "square", "x.npy", "y.npy")
+        self.assertEqual(self.read("y.npy"), self.read("x.npy"))
+        first.send_signal(signal.SIGCONT)
+        self.assertEqual(first.wait(hogpen.TIMEOUT), 0)
+        self.assertTrue(self.read("y.npy") == self.read("huge.npy"), "it is not the last one's")
 
     def test_a_kill_leaves_a_temporary_and_the_next_run_works(self):
         for name in ("npy", "csv"):
