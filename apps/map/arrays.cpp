@@ -1,5 +1,4 @@
 #include <ATen/ops/from_blob.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +9,7 @@
 #include "apps/text.h"
 #include "kernels/transform.h"
 #include "runtime/core/error.h"
+#include "runtime/core/text.h"
 #include "runtime/memory/npy.h"
 #include "runtime/memory/safetensors.h"
 
@@ -69,7 +69,10 @@ void map_parts(const Source& in, const std::vector<Part>& parts, ReplacementFile
 void select_column(Part& part, const Selection& selection, const std::vector<std::int64_t>& shape,
                    const std::string& what) {
   if (!selection.column) return;
-  require(shape.size() == 2, "--column needs an array of 2 dimensions, but {} has {}", what, shape.size());
+  if (shape.size() != 2) {
+    throw UsageError(fmt::format("--column needs an array of 2 dimensions, but {} has {}", what, shape.size()),
+                     what.starts_with("tensor ") ? "choose tensors that have 2: --tensor" : "");
+  }
   part.column = column_index(*selection.column, shape[1], what);
   part.columns = shape[1];
 }
@@ -83,7 +86,7 @@ std::vector<TensorEntry> chosen_tensors(const Source& in, const Selection& selec
     if (std::ranges::find(names, name) != names.end()) continue;
     const std::string meant = suggestion(name, names);
     throw UsageError(fmt::format("{} has no tensor '{}'", in.name, name),
-                     meant.empty() ? fmt::format("it has {}", fmt::join(names, ", ")) : meant);
+                     meant.empty() ? fmt::format("it has {}", listed(names)) : meant);
   }
   std::vector<TensorEntry> chosen;
   for (const TensorEntry& entry : header.entries) {
@@ -92,7 +95,7 @@ std::vector<TensorEntry> chosen_tensors(const Source& in, const Selection& selec
     if (is_named && !is_known) {
       throw UsageError(
           fmt::format("tensor '{}' of {} has dtype {}, and map is for float16, bfloat16, float32 and float64",
-                      entry.spec.name, in.name, c10::toString(entry.spec.dtype)),
+                      shown(entry.spec.name), in.name, c10::toString(entry.spec.dtype)),
           "convert it with PyTorch: x.float()");
     }
     if (selection.tensors.empty() ? is_known : is_named) chosen.push_back(entry);
@@ -116,7 +119,7 @@ void map_npy(const Source& in, const Selection& selection, ReplacementFile& out,
   const NpyHeader header = parse_npy_header(in.bytes, in.name);
   if (!kernels::is_transformable(header.dtype)) {
     throw UsageError(
-        fmt::format("{} has dtype '{}', and map is for float16, float32 and float64", in.name, header.descr),
+        fmt::format("{} has dtype '{}', and map is for float16, float32 and float64", in.name, shown(header.descr)),
         "convert it with NumPy: x.astype(\"float32\")");
   }
   Part part = {.begin = header.data_begin, .end = in.bytes.size(), .dtype = header.dtype};
@@ -136,7 +139,7 @@ void map_safetensors(const Source& in, const Selection& selection, ReplacementFi
   for (const TensorEntry& entry : chosen) {
     parts.push_back(
         {.begin = header.data_begin + entry.begin, .end = header.data_begin + entry.end, .dtype = entry.spec.dtype});
-    select_column(parts.back(), selection, entry.spec.shape, fmt::format("tensor '{}'", entry.spec.name));
+    select_column(parts.back(), selection, entry.spec.shape, fmt::format("tensor '{}'", shown(entry.spec.name)));
   }
   if (parts.empty()) {
     throw UsageError(fmt::format("{} has no tensor of dtype float16, bfloat16, float32 or float64", in.name),
@@ -145,8 +148,9 @@ void map_safetensors(const Source& in, const Selection& selection, ReplacementFi
   const auto padding = std::ranges::count_if(header.entries, is_padding);
   const auto left = static_cast<std::int64_t>(header.entries.size() - parts.size()) - padding;
   if (left > 0 && selection.tensors.empty()) {
-    mapper.say(fmt::format("{} tensor{} without floating-point numbers stay{} as {}", left, plural(left),
-                           left == 1 ? "s" : "", left == 1 ? "it is" : "they are"));
+    mapper.say(fmt::format("{} tensor{} of {} stay{} as {}", left, plural(left),
+                           left == 1 ? "another dtype" : "other dtypes", left == 1 ? "s" : "",
+                           left == 1 ? "it is" : "they are"));
   }
   map_parts(in, parts, out, mapper);
 }

@@ -39,8 +39,8 @@ Mapper::Mapper(kernels::UnaryOp op, Executor& executor, Options options)
 
 void Mapper::apply(const at::Tensor& in, const at::Tensor& out) {
   if (options_.verbose && elements_ == 0 && in.numel() > 0) {
-    say(fmt::format("{} of {} {}: {}", kernels::name_of(op_), with_separators(in.numel()), numpy_name(in.scalar_type()),
-                    choose(op_, in, executor_).describe()));
+    say(fmt::format("{} in pieces of {} {}: {}", kernels::name_of(op_), with_separators(in.numel()),
+                    numpy_name(in.scalar_type()), choose(op_, in, executor_).describe()));
   }
   transform_into(op_, in, out, executor_);
   elements_ += in.numel();
