@@ -11,13 +11,19 @@ namespace hogpen {
 void check_input(const std::string& path) {
   struct ::stat status{};
   const int result = ::stat(path.c_str(), &status);
-  require(result == 0 || errno != ENOENT, "there is no file {}", path);
+  if (result < 0 && errno == ENOENT) {
+    throw UsageError(fmt::format("there is no file {}", path),
+                     path == "-" ? "standard input cannot be mapped: store it in a file first" : "");
+  }
   syscall_ok(result, "stat " + path);
   if (!S_ISREG(status.st_mode)) {
     const bool is_directory = S_ISDIR(status.st_mode);
     throw UsageError(fmt::format("IN must be a regular file, which can be mapped into memory, but {} is {}", path,
                                  is_directory ? "a directory" : "a pipe or a device"),
                      is_directory ? "name a file in it" : "store what comes from there in a file first");
+  }
+  if (::access(path.c_str(), R_OK) < 0) {
+    throw SystemError("read " + path, errno, "choose a file that this user may read");
   }
 }
 

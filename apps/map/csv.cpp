@@ -62,11 +62,11 @@ class Writer {
 
 class CsvMap {
  public:
-  CsvMap(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper)
+  CsvMap(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper)
       : in_(in),
-        selection_(selection),
+        options_(options),
         text_(as_text(in.bytes)),
-        reader_(text_, selection.delimiter, in.name),
+        reader_(text_, options.delimiter, in.name),
         writer_(out),
         mapper_(mapper) {}
 
@@ -82,7 +82,7 @@ class CsvMap {
   [[noreturn]] void fail_at(const char* place, const std::string& message, const std::string& hint) const;
 
   const Source& in_;
-  const Selection& selection_;
+  const MapOptions& options_;
   std::string_view text_;
   CsvReader reader_;
   Writer writer_;
@@ -127,7 +127,7 @@ void CsvMap::read_first(const std::vector<std::string_view>& fields) {
     fail_at(fields[0].data(), "lines must end in LF or CRLF, but here CR stands alone", "convert it: tr '\\r' '\\n'");
   }
   columns_ = fields.size();
-  if (selection_.has_header) {
+  if (options_.has_header) {
     for (const std::string_view field : fields) names_.push_back(unquoted(field));
     const auto is_number = [](std::string_view field) { return to_number(bare(field)).has_value(); };
     if (std::ranges::all_of(fields, is_number)) {
@@ -135,8 +135,8 @@ void CsvMap::read_first(const std::vector<std::string_view>& fields) {
     }
   }
   end_ = columns_;
-  if (!selection_.column) return;
-  first_ = find_column(*selection_.column);
+  if (!options_.column) return;
+  first_ = find_column(*options_.column);
   end_ = first_ + 1;
 }
 
@@ -147,9 +147,9 @@ void CsvMap::read_field(std::size_t column, std::string_view field) {
   if (!number) {
     const bool is_other_delimiter = columns_ == 1 && text.find_first_of(";\t|,") != std::string_view::npos;
     fail_at(text.data(), fmt::format("row {}, column {}: '{}' is no number", row_, column_name(column), shown(text)),
-            is_other_delimiter   ? "are the fields divided by another character? --delimiter"
-            : !selection_.column ? "choose a column that holds numbers: --column"
-                                 : "correct it, or leave the field empty where there is no value");
+            is_other_delimiter ? "are the fields divided by another character? --delimiter"
+            : !options_.column ? "choose a column that holds numbers: --column"
+                               : "correct it, or leave the field empty where there is no value");
   }
   numbers_.push_back(*number);
   places_.push_back(text);
@@ -188,22 +188,21 @@ void CsvMap::run() {
   std::vector<std::string_view> fields;
   bool is_first = true;
   while (reader_.next(fields)) {
-    const bool is_header = is_first && selection_.has_header;
+    const bool is_header = is_first && options_.has_header;
     if (std::exchange(is_first, false)) read_first(fields);
     if (!is_header) read_row(fields);
     if (numbers_.size() >= kPieceNumbers || reader_.position() - written_ >= kPieceBytes) write_piece();
   }
-  require(!is_first || !selection_.column, "{} is empty: it has no column '{}'", in_.name,
-          selection_.column.value_or(""));
+  require(!is_first || !options_.column, "{} is empty: it has no column '{}'", in_.name, options_.column.value_or(""));
   write_piece();
   writer_.flush();
 }
 
 }  // namespace
 
-void map_csv(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper) {
+void map_csv(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
   check_is_text(in);
-  CsvMap(in, selection, out, mapper).run();
+  CsvMap(in, options, out, mapper).run();
 }
 
 }  // namespace hogpen

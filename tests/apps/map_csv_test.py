@@ -34,8 +34,8 @@ class Csv(MapTest):
         self.assertEqual(self.square("a;b\n1,5;2\n", "--delimiter=;", "--column=b"), "a;b\n1,5;4\n")
         for tab in ("\t", "tab", "\\t"):
             self.assertEqual(self.square("a\tb\n1\t2\n", "--delimiter", tab), "a\tb\n1\t4\n")
-        for wrong in ('"', "::"):
-            self.fail_with(2, "square", "x.csv", "y.csv", f"--delimiter={wrong}", says="must be one character")
+        for wrong in ('"', "::", "e", "1", "+", "-", "."):
+            self.fail_with(2, "square", "x.csv", "y.csv", f"--delimiter={wrong}", says="one character that is no quote")
 
     def test_every_other_byte_stays(self):
         text = ("\ufeff\"the, \"\"name\"\"\",x , y\r\n"

@@ -2,6 +2,7 @@
 import fcntl
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -259,6 +260,32 @@ class Usage(MapTest):
         for piece in ("hogpen map exp x.npy y.npy", "--column", "--in-place", "Exit codes:", "4 no such device"):
             self.assertIn(piece, text)
 
+    def test_every_example_of_the_help_works(self):
+        self.write("prices.csv", "name,price\na,1\n")
+        save_file({name: np.ones(3, "f4") for name in ("0.weight", "2.weight")}, self.directory / "weights.safetensors")
+        text = self.succeed("map", "--help").stdout
+        examples = re.findall(r"(?m)^  hogpen (map .*?)(?:   .*)?$", text)
+        self.assertGreater(len(examples), 6)
+        for example in examples:
+            with self.subTest(example):
+                self.succeed(*example.split())
+
+    def test_behind_two_dashes_nothing_is_an_option(self):
+        for name in ("-x.npy", "--x_y.npy"):
+            self.save(name, np.arange(4, dtype="f4"))
+            self.map("square", "--", name, "y.npy")
+            np.testing.assert_array_equal(self.load("y.npy"), np.arange(4) ** 2)
+
+    def test_an_option_is_no_value(self):
+        self.fail_with(2, "exp", "x.npy", "y.npy", "--column", "--quiet", says="needs a value, but '--quiet' follows")
+        self.fail_with(2, "exp", "x.npy", "y.npy", "--tensor", "--quiet", says="needs a value, but '--quiet' follows")
+
+    def test_numbers_of_scale_shift(self):
+        self.map("scale-shift", "x.npy", "y.npy", "--scale", "+2")
+        np.testing.assert_array_equal(self.load("y.npy"), np.arange(4) * 2)
+        for text in ("inf", "-inf", "nan"):
+            self.fail_with(2, "scale-shift", "x.npy", "y.npy", f"--scale={text}", says=f"must be finite, but is {text}")
+
     def test_a_mistyped_op(self):
         self.fail_with(2, "sigmoidd", "x.npy", "y.npy", says="did you mean 'sigmoid'?")
 
@@ -272,6 +299,7 @@ class Usage(MapTest):
         self.fail_with(2, "exp", "x.npy", says="OUT is missing")
         self.fail_with(2, "exp", says="IN is missing")
         self.fail_with(2, says="OP is missing")
+        self.fail_with(2, "exp", "x.npy", "", says="OUT must not be empty")
         self.fail_with(2, "exp", "x.npy", "y.npy", "--in-place", says="OUT and --in-place exclude each other")
 
     def test_options_of_other_formats(self):
@@ -285,6 +313,8 @@ class Usage(MapTest):
                        hint="say --format")
         self.map("square", "x.data", "y.data", "--format=npy")
         np.testing.assert_array_equal(self.load("y.data"), np.arange(4) ** 2)
+        self.write("x.csv", "a\n")
+        self.fail_with(2, "exp", "x.csv", "--in-place", "--format=npy", says="x.csv: byte 0: an NPY file begins")
         self.fail_with(2, "exp", "x.data", "y.data", "--format=csv", says="x.data: byte 0: this is no CSV, which is text",
                        hint="it is an NPY file: --format npy")
 
@@ -292,6 +322,13 @@ class Usage(MapTest):
         self.fail_with(2, "exp", "missing.npy", "y.npy", says="there is no file missing.npy")
         (self.directory / "directory.npy").mkdir()
         self.fail_with(2, "exp", "directory.npy", "y.npy", says="IN must be a regular file, which can be mapped into memory, but directory.npy is a directory")
+        self.fail_with(2, "exp", "-", "y.npy", says="there is no file -",
+                       hint="standard input cannot be mapped: store it in a file first")
+        self.directory.chmod(0o777)
+        (self.directory / "x.npy").chmod(0o200)
+        result = self.run_hogpen("map", "exp", "x.npy", "y.npy", **NO_ROOT)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("read x.npy: Permission denied\nhint: choose a file that this user may read\n", result.stderr)
         os.mkfifo(self.directory / "fifo.npy")
         self.fail_with(2, "exp", "fifo.npy", "y.npy", says="but fifo.npy is a pipe or a device")
 
@@ -331,7 +368,7 @@ class Usage(MapTest):
 
     def test_the_last_line_tells_and_quiet_does_not(self):
         self.assertRegex(self.map("exp", "x.npy", "y.npy"),
-                         r"\Aexp of 4 elements in \d+\.\d\d s: [\d.]+( [kMG])?B/s, written to y.npy\n\Z")
+                         r"\Aexp of 4 elements in \d+\.\d\d s(: [\d.]+ [kMG]?B/s)?, written to y.npy\n\Z")
         self.assertEqual(self.map("exp", "x.npy", "y.npy", "--quiet"), "")
 
     def test_without_a_gpu_a_gpu_has_its_own_exit_code(self):
@@ -551,6 +588,10 @@ class Faults(MapTest):
             with self.subTest(number):
                 code, _ = self.end_in_its_middle(lambda process: process.send_signal(number))
                 self.assertEqual(code, -number)
+
+    def test_a_file_that_was_not_there_is_not_as_it_was(self):
+        _, stderr = self.end_in_its_middle(lambda process: process.send_signal(signal.SIGTERM), "new.npy")
+        self.assertIn("stopped by SIGTERM: new.npy was not written\n", stderr)
 
     def test_nohup_is_heeded(self):
         self.make_huge("huge.npy")
