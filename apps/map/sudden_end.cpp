@@ -44,7 +44,7 @@ SuddenEnd::SuddenEnd(const Source& in, const std::filesystem::path& temporary) {
   action.sa_flags = SA_SIGINFO | static_cast<int>(SA_RESETHAND);
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     ::sigaction(kSignals[i], &action, &before_[i]);
-    if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) ::sigaction(SIGHUP, &before_[i], nullptr);
+    if (before_[i].sa_handler == SIG_IGN) ::sigaction(kSignals[i], &before_[i], nullptr);
   }
 }
 

@@ -10,8 +10,8 @@
 namespace hogpen {
 
 /// While it lives, a signal that ends the process at once takes the temporary file with it: SIGHUP of a terminal that
-/// closes (unless nohup has it ignored), SIGQUIT, and SIGBUS, which reading a mapping gives where its file has been
-/// shortened or its disk fails. Of the input, that is told as an error is.
+/// closes, SIGQUIT, and SIGBUS, which reading a mapping gives where its file has been shortened or its disk fails. Of
+/// the input, that is told as an error is. What nohup or a shell has had ignored stays so.
 ///
 /// Sharing: one in a process. Owns: the handlers of the three signals, not the file.
 class SuddenEnd {

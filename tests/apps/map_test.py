@@ -586,6 +586,7 @@ class Faults(MapTest):
     def test_a_terminal_that_closes_leaves_nothing_behind(self):
         for number in (signal.SIGHUP, signal.SIGQUIT):
             with self.subTest(number):
+                self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))  # A shell may ignore it.
                 code, _ = self.end_in_its_middle(lambda process: process.send_signal(number))
                 self.assertEqual(code, -number)
 
@@ -595,9 +596,9 @@ class Faults(MapTest):
 
     def test_nohup_is_heeded(self):
         self.make_huge("huge.npy")
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
         process = self.start_in_its_middle("tanh", "huge.npy", "y.npy")
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGCONT)
         self.assertEqual(process.wait(hogpen.TIMEOUT), 0)
