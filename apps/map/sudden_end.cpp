@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -17,8 +18,11 @@ struct {
   std::string temporary;
 } g_at_end;
 
+std::atomic_flag g_ends;
+
 // Calls only what POSIX allows in a handler.
 void on_signal(int number, ::siginfo_t* info, void*) {
+  while (g_ends.test_and_set()) ::pause();  // Threads that read the same file come here together; the first one speaks.
   ::unlink(g_at_end.temporary.c_str());
   const auto* address = static_cast<const std::byte*>(info->si_addr);
   const std::byte* begin = g_at_end.in.data();
@@ -26,7 +30,8 @@ void on_signal(int number, ::siginfo_t* info, void*) {
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, g_at_end.message.data(), g_at_end.message.size());
     ::_exit(1);
   }
-  ::raise(number);  // SA_RESETHAND: it ends as it would have without a handler.
+  ::signal(number, SIG_DFL);
+  ::raise(number);  // It ends as it would have without a handler.
 }
 
 }  // namespace
@@ -41,7 +46,8 @@ SuddenEnd::SuddenEnd(const Source& in, const std::filesystem::path& temporary) {
   };
   struct ::sigaction action{};
   action.sa_sigaction = on_signal;
-  action.sa_flags = SA_SIGINFO | static_cast<int>(SA_RESETHAND);
+  action.sa_flags = SA_SIGINFO;
+  ::sigfillset(&action.sa_mask);  // so that no thread waits for itself
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
     ::sigaction(kSignals[i], &action, &before_[i]);
     if (before_[i].sa_handler == SIG_IGN) ::sigaction(kSignals[i], &before_[i], nullptr);

@@ -604,7 +604,8 @@ class Faults(MapTest):
         self.assertEqual(process.wait(hogpen.TIMEOUT), 0)
 
     def test_an_input_that_is_shortened_meanwhile(self):
-        code, stderr = self.end_in_its_middle(lambda process: os.truncate(self.directory / "huge.npy", 4096))
+        code, stderr = self.end_in_its_middle(lambda process: os.truncate(self.directory / "huge.npy", 4096),
+                                              "y.npy", "--place=threads", "--threads=4")
         self.assertEqual(code, 1, stderr)
         self.assertIn("hogpen: error: huge.npy was shortened, or its disk failed, while it was read\nhint: ", stderr)
 
