@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <memory>
 #include <string_view>
 
@@ -69,7 +70,8 @@ std::string with_dashes(std::string argument) {
 
 // What CLI11 could not place: a mistyped subcommand or option, or one word too many.
 void refuse_extras(const CLI::App& program) {
-  const std::vector<std::string> extras = program.remaining(true);
+  std::vector<std::string> extras = program.remaining(true);
+  std::erase(extras, "--");  // Behind it nothing is an option.
   if (extras.empty()) return;
   const auto chosen = program.get_subcommands();
   const CLI::App& parser = chosen.empty() ? program : *chosen.back();
@@ -99,8 +101,9 @@ void configure(CLI::App& program) {
 }
 
 void parse(CLI::App& program, const Arguments& arguments) {
-  Arguments reversed(arguments.size());
-  std::transform(arguments.rbegin(), arguments.rend(), reversed.begin(), with_dashes);
+  Arguments reversed = arguments;
+  std::transform(reversed.begin(), std::ranges::find(reversed, "--"), reversed.begin(), with_dashes);
+  std::ranges::reverse(reversed);
   try {
     program.parse(reversed);
   } catch (const CLI::Success&) {
@@ -151,9 +154,11 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
 
 CLI::Validator real_number(double least, double bound) {
   const auto check = [least, bound](std::string& text) -> std::string {
+    if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.erase(0, 1);
     double number = 0.0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc() || end != text.data() + text.size()) return fmt::format("'{}' is no number", text);
+    if (!std::isfinite(number)) return fmt::format("must be finite, but is {}", text);
     if (!(number >= least)) return fmt::format("must be at least {}, but is {}", least, text);
     if (!(number < bound)) return fmt::format("must be less than {}, but is {}", bound, text);
     return {};

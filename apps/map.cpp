@@ -1,18 +1,18 @@
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
 #include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "apps/cli.h"
+#include "apps/map/checks.h"
 #include "apps/map/formats.h"
+#include "apps/map/sudden_end.h"
 #include "apps/output.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/mapped_file.h"
@@ -33,12 +33,13 @@ constexpr const char* kFooter = R"text(Examples:
   hogpen map --calibrate                                  measure once who is fastest on this machine
 
 Files:
-  .npy          float16, float32, float64; written in the same dtype and order
+  .npy          float16, float32, float64; written in the same dtype and order; of two dimensions for --column
   .csv          computed in float64, written with the fewest digits that read back the same; empty fields stay
   .safetensors  tensors of float16, bfloat16, float32, float64; all others stay
+  Without --column and --tensor all that is there is mapped. IN and OUT are files, not standard streams.
   OUT is replaced as a whole when all is done. Whatever ends the command before (an error, Ctrl-C, kill -9,
   a full disk) leaves IN and an old OUT as they were; kill -9 also leaves a temporary OUT.XXXXXXXX.tmp.
-  IN may be larger than the memory.
+  IN may be larger than the memory, and must not be written to meanwhile.
 
 Exit codes:
   0 done   1 failed   2 wrong usage or data   4 no such device   130, 143 stopped by SIGINT, SIGTERM)text";
@@ -51,7 +52,7 @@ struct MapArguments {
   std::optional<double> scale;
   std::optional<double> shift;
   std::optional<std::string> format;
-  Selection selection;
+  MapOptions options;
   bool no_header = false;
   std::optional<std::string> delimiter;
   std::string place = "auto";
@@ -63,7 +64,7 @@ struct MapArguments {
 
 struct Format {
   const char* name;
-  void (*map)(const Source&, const Selection&, ReplacementFile&, Mapper&);
+  void (*map)(const Source&, const MapOptions&, ReplacementFile&, Mapper&);
 };
 constexpr Format kFormats[] = {{"npy", map_npy}, {"csv", map_csv}, {"safetensors", map_safetensors}};
 
@@ -99,7 +100,7 @@ const Format& choose_format(const MapArguments& arguments, const fs::path& out) 
   if (!format) {
     throw UsageError(fmt::format("{} ends in none of .npy, .csv, .safetensors", arguments.in), "say --format");
   }
-  const Format* of_out = format_by_suffix(out);
+  const Format* of_out = out == arguments.in ? nullptr : format_by_suffix(out);
   if (of_out && of_out != format) {
     throw UsageError(fmt::format("{} is {}, but {} ends in .{}: map does not convert", arguments.in, format->name,
                                  out.string(), of_out->name),
@@ -111,7 +112,7 @@ const Format& choose_format(const MapArguments& arguments, const fs::path& out) 
   };
   only_for("csv", arguments.no_header, "--no-header");
   only_for("csv", arguments.delimiter.has_value(), "--delimiter");
-  only_for("safetensors", !arguments.selection.tensors.empty(), "--tensor");
+  only_for("safetensors", !arguments.options.tensors.empty(), "--tensor");
   return *format;
 }
 
@@ -129,6 +130,7 @@ kernels::UnaryOp op_of(const MapArguments& arguments) {
 
 fs::path out_of(const MapArguments& arguments) {
   require(!arguments.in.empty(), "IN is missing: name a file to read");
+  require(arguments.out != "", "OUT must not be empty");
   if (arguments.in_place && arguments.out) {
     throw UsageError("OUT and --in-place exclude each other", "leave one of them out");
   }
@@ -136,21 +138,6 @@ fs::path out_of(const MapArguments& arguments) {
     throw UsageError("OUT is missing", "name a file to write, or replace IN with --in-place");
   }
   return arguments.out.value_or(arguments.in);
-}
-
-/// The mode of a file that can be mapped.
-::mode_t check_input(const std::string& path) {
-  struct ::stat status{};
-  const int result = ::stat(path.c_str(), &status);
-  require(result == 0 || errno != ENOENT, "there is no file {}", path);
-  syscall_ok(result, "stat " + path);
-  if (!S_ISREG(status.st_mode)) {
-    const bool is_directory = S_ISDIR(status.st_mode);
-    throw UsageError(fmt::format("IN must be a regular file, which can be mapped into memory, but {} is {}", path,
-                                 is_directory ? "a directory" : "a pipe or a device"),
-                     is_directory ? "name a file in it" : "store what comes from there in a file first");
-  }
-  return status.st_mode;
 }
 
 std::optional<fs::path> calibration_file() try {
@@ -179,11 +166,12 @@ int map(const MapArguments& arguments) {
   }
   const kernels::UnaryOp op = op_of(arguments);
   const fs::path out = out_of(arguments);
+  check_input(arguments.in);
+  check_output(out);
   const Format& format = choose_format(arguments, out);
-  Selection selection = arguments.selection;
-  selection.has_header = !arguments.no_header;
-  if (arguments.delimiter) selection.delimiter = arguments.delimiter->front();
-  const ::mode_t mode = check_input(arguments.in);
+  MapOptions options = arguments.options;
+  options.has_header = !arguments.no_header;
+  if (arguments.delimiter) options.delimiter = arguments.delimiter->front();
   Executor executor({.place = find_name(kPlaces, arguments.place)->place,
                      .threads = arguments.threads,
                      .calibration = calibration_for(arguments)});
@@ -191,11 +179,18 @@ int map(const MapArguments& arguments) {
   try {
     const MappedFile in(arguments.in);
     mapper.begin(in.bytes().size());
-    ReplacementFile file(out, mode);
-    format.map({in.bytes(), arguments.in}, selection, file, mapper);
+    const Source source = {in.bytes(), arguments.in};
+    ReplacementFile file(out, in.status().st_mode);
+    const SuddenEnd sudden_end(source, file.temporary());
+    format.map(source, options, file, mapper);
+    file.sync();
+    mapper.stop_if_told();
+    check_unchanged(arguments.in, in.status());
     file.commit();
   } catch (const Stopped& stopped) {
-    mapper.say(fmt::format("stopped by {}: {} is as it was", signal_name(stopped.signal), out.string()));
+    std::error_code ignored;
+    mapper.say(fmt::format("stopped by {}: {} {}", signal_name(stopped.signal), out.string(),
+                           fs::exists(out, ignored) ? "is as it was" : "was not written"));
     return 128 + stopped.signal;
   }
   mapper.finish(out);
@@ -205,8 +200,9 @@ int map(const MapArguments& arguments) {
 CLI::Validator one_character() {
   const auto check = [](std::string& text) -> std::string {
     if (text == "\\t" || text == "tab") text = "\t";
-    if (text.size() == 1 && text.find_first_of("\"\r\n") == std::string::npos) return {};
-    return fmt::format("must be one character that is no quote, or 'tab', but is '{}'", text);
+    const bool may_divide = text.find_first_of("\"\r\n+-.") == std::string::npos;
+    if (text.size() == 1 && may_divide && !std::isalnum(static_cast<unsigned char>(text[0]))) return {};
+    return fmt::format("must be 'tab', or one character that is no quote and of no number or word, but is '{}'", text);
   };
   return CLI::Validator(check, "");
 }
@@ -219,11 +215,12 @@ void add_map_options(CLI::App& parser, MapArguments& arguments) {
   parser.add_option("IN", arguments.in, "A .npy, .csv or .safetensors file")->type_name("");
   parser.add_option("OUT", arguments.out, "The file to write, of the same format; may be IN")->type_name("");
   parser.add_flag("-i,--in-place", arguments.in_place, "Replace IN; then there is no OUT");
-  parser
-      .add_option("--column", arguments.selection.column, "One column: its name in a CSV file's header, or its index")
-      ->type_name("NAME|INDEX");
-  parser.add_option("--tensor", arguments.selection.tensors, "A tensor of a safetensors file; may be given again")
+  parser.add_option("--column", arguments.options.column, "One column: its name in a CSV file's header, or its index")
+      ->type_name("NAME|INDEX")
+      ->transform(any_text());
+  parser.add_option("--tensor", arguments.options.tensors, "A tensor of a safetensors file; may be given again")
       ->type_name("NAME")
+      ->transform(any_text())
       ->allow_extra_args(false)
       ->default_str("")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -238,14 +235,16 @@ void add_map_options(CLI::App& parser, MapArguments& arguments) {
   parser.add_option("--delimiter", arguments.delimiter, "What divides the fields of a CSV file: a character, or tab")
       ->type_name("C")
       ->transform(one_character());
-  parser.add_option("--place", arguments.place, "Who does it: auto, caller, threads or gpu")
+  parser
+      .add_option("--place", arguments.place,
+                  "Who does it: caller (one thread), threads, gpu, or auto, whoever is fastest")
       ->type_name("PLACE")
       ->transform(one_of(names_of(kPlaces)));
   parser.add_option("--threads", arguments.threads, "At most so many, with the calling one")
       ->type_name("N")
       ->transform(whole_number(1, std::numeric_limits<int>::max()));
   parser.add_flag("--calibrate", arguments.calibrate,
-                  "First measure from which size on threads or a GPU are faster, and keep the result");
+                  "First measure from which size on that many threads or a GPU are faster, and keep the result");
   parser.add_flag("-v,--verbose", arguments.verbose, "Say who does it, and why");
   parser.add_flag("-q,--quiet", arguments.quiet, "Say nothing but errors");
 }

@@ -1,5 +1,4 @@
 #include <ATen/ops/from_blob.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +9,7 @@
 #include "apps/text.h"
 #include "kernels/transform.h"
 #include "runtime/core/error.h"
+#include "runtime/core/text.h"
 #include "runtime/memory/npy.h"
 #include "runtime/memory/safetensors.h"
 
@@ -65,37 +65,40 @@ void map_parts(const Source& in, const std::vector<Part>& parts, ReplacementFile
   copy(in, done, in.bytes.size(), out, mapper);
 }
 
-// The column that the selection names, of an array whose last index runs fastest.
-void select_column(Part& part, const Selection& selection, const std::vector<std::int64_t>& shape,
+// The column that the options name, of an array whose last index runs fastest.
+void select_column(Part& part, const MapOptions& options, const std::vector<std::int64_t>& shape,
                    const std::string& what) {
-  if (!selection.column) return;
-  require(shape.size() == 2, "--column needs an array of 2 dimensions, but {} has {}", what, shape.size());
-  part.column = column_index(*selection.column, shape[1], what);
+  if (!options.column) return;
+  if (shape.size() != 2) {
+    throw UsageError(fmt::format("--column needs an array of 2 dimensions, but {} has {}", what, shape.size()),
+                     what.starts_with("tensor ") ? "choose tensors that have 2: --tensor" : "");
+  }
+  part.column = column_index(*options.column, shape[1], what);
   part.columns = shape[1];
 }
 
-std::vector<TensorEntry> chosen_tensors(const Source& in, const Selection& selection, const SafetensorsHeader& header) {
+std::vector<TensorEntry> chosen_tensors(const Source& in, const MapOptions& options, const SafetensorsHeader& header) {
   std::vector<std::string> names;
   for (const TensorEntry& entry : header.entries) {
     if (!is_padding(entry)) names.push_back(entry.spec.name);
   }
-  for (const std::string& name : selection.tensors) {
+  for (const std::string& name : options.tensors) {
     if (std::ranges::find(names, name) != names.end()) continue;
     const std::string meant = suggestion(name, names);
     throw UsageError(fmt::format("{} has no tensor '{}'", in.name, name),
-                     meant.empty() ? fmt::format("it has {}", fmt::join(names, ", ")) : meant);
+                     meant.empty() ? fmt::format("it has {}", listed(names)) : meant);
   }
   std::vector<TensorEntry> chosen;
   for (const TensorEntry& entry : header.entries) {
     const bool is_known = kernels::is_transformable(entry.spec.dtype);
-    const bool is_named = std::ranges::find(selection.tensors, entry.spec.name) != selection.tensors.end();
+    const bool is_named = std::ranges::find(options.tensors, entry.spec.name) != options.tensors.end();
     if (is_named && !is_known) {
       throw UsageError(
           fmt::format("tensor '{}' of {} has dtype {}, and map is for float16, bfloat16, float32 and float64",
-                      entry.spec.name, in.name, c10::toString(entry.spec.dtype)),
+                      shown(entry.spec.name), in.name, c10::toString(entry.spec.dtype)),
           "convert it with PyTorch: x.float()");
     }
-    if (selection.tensors.empty() ? is_known : is_named) chosen.push_back(entry);
+    if (options.tensors.empty() ? is_known : is_named) chosen.push_back(entry);
   }
   return chosen;
 }
@@ -112,16 +115,16 @@ std::int64_t column_index(const std::string& text, std::int64_t columns, const s
   return index < 0 ? index + columns : index;
 }
 
-void map_npy(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper) {
+void map_npy(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
   const NpyHeader header = parse_npy_header(in.bytes, in.name);
   if (!kernels::is_transformable(header.dtype)) {
     throw UsageError(
-        fmt::format("{} has dtype '{}', and map is for float16, float32 and float64", in.name, header.descr),
+        fmt::format("{} has dtype '{}', and map is for float16, float32 and float64", in.name, shown(header.descr)),
         "convert it with NumPy: x.astype(\"float32\")");
   }
   Part part = {.begin = header.data_begin, .end = in.bytes.size(), .dtype = header.dtype};
-  select_column(part, selection, header.shape, in.name);
-  if (selection.column && header.fortran_order) {  // Then a column lies together.
+  select_column(part, options, header.shape, in.name);
+  if (options.column && header.fortran_order) {  // Then a column lies together.
     const std::size_t column_bytes = c10::elementSize(header.dtype) * static_cast<std::size_t>(header.shape[0]);
     part.begin += static_cast<std::size_t>(part.column) * column_bytes;
     part = {.begin = part.begin, .end = part.begin + column_bytes, .dtype = header.dtype};
@@ -129,14 +132,14 @@ void map_npy(const Source& in, const Selection& selection, ReplacementFile& out,
   map_parts(in, {part}, out, mapper);
 }
 
-void map_safetensors(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper) {
+void map_safetensors(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
   const SafetensorsHeader header = parse_safetensors_header(in.bytes, in.name);
   std::vector<Part> parts;
-  const std::vector<TensorEntry> chosen = chosen_tensors(in, selection, header);
+  const std::vector<TensorEntry> chosen = chosen_tensors(in, options, header);
   for (const TensorEntry& entry : chosen) {
     parts.push_back(
         {.begin = header.data_begin + entry.begin, .end = header.data_begin + entry.end, .dtype = entry.spec.dtype});
-    select_column(parts.back(), selection, entry.spec.shape, fmt::format("tensor '{}'", entry.spec.name));
+    select_column(parts.back(), options, entry.spec.shape, fmt::format("tensor '{}'", shown(entry.spec.name)));
   }
   if (parts.empty()) {
     throw UsageError(fmt::format("{} has no tensor of dtype float16, bfloat16, float32 or float64", in.name),
@@ -144,9 +147,10 @@ void map_safetensors(const Source& in, const Selection& selection, ReplacementFi
   }
   const auto padding = std::ranges::count_if(header.entries, is_padding);
   const auto left = static_cast<std::int64_t>(header.entries.size() - parts.size()) - padding;
-  if (left > 0 && selection.tensors.empty()) {
-    mapper.say(fmt::format("{} tensor{} without floating-point numbers stay{} as {}", left, plural(left),
-                           left == 1 ? "s" : "", left == 1 ? "it is" : "they are"));
+  if (left > 0 && options.tensors.empty()) {
+    mapper.say(fmt::format("{} tensor{} of {} stay{} as {}", left, plural(left),
+                           left == 1 ? "another dtype" : "other dtypes", left == 1 ? "s" : "",
+                           left == 1 ? "it is" : "they are"));
   }
   map_parts(in, parts, out, mapper);
 }

@@ -1,5 +1,4 @@
 #include <ATen/ops/from_blob.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,23 +10,20 @@
 #include "apps/cli.h"
 #include "apps/map/csv_reader.h"
 #include "apps/map/formats.h"
+#include "apps/text.h"
 #include "runtime/core/error.h"
-#include "runtime/core/log.h"
+#include "runtime/core/text.h"
 #include "runtime/memory/npy.h"
 
 namespace hogpen {
 namespace {
 
 constexpr std::size_t kPieceBytes = std::size_t{16} << 20;  // of text
-constexpr std::size_t kPieceNumbers = std::size_t{1} << 18;
+constexpr std::size_t kPieceNumbers = std::size_t{1} << 20;
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
-std::string_view text_of(const Source& in) {
-  return {reinterpret_cast<const char*>(in.bytes.data()), in.bytes.size()};
-}
-
 void check_is_text(const Source& in) {
-  const std::string_view text = text_of(in);
+  const std::string_view text = as_text(in.bytes);
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
     throw FormatError(in.name, "byte 0", "this is UTF-16, and CSV must be UTF-8 or ASCII",
                       "convert it: iconv -f UTF-16 -t UTF-8");
@@ -66,11 +62,11 @@ class Writer {
 
 class CsvMap {
  public:
-  CsvMap(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper)
+  CsvMap(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper)
       : in_(in),
-        selection_(selection),
-        text_(text_of(in)),
-        reader_(text_, selection.delimiter, in.name),
+        options_(options),
+        text_(as_text(in.bytes)),
+        reader_(text_, options.delimiter, in.name),
         writer_(out),
         mapper_(mapper) {}
 
@@ -86,7 +82,7 @@ class CsvMap {
   [[noreturn]] void fail_at(const char* place, const std::string& message, const std::string& hint) const;
 
   const Source& in_;
-  const Selection& selection_;
+  const MapOptions& options_;
   std::string_view text_;
   CsvReader reader_;
   Writer writer_;
@@ -106,7 +102,7 @@ void CsvMap::fail_at(const char* place, const std::string& message, const std::s
 }
 
 std::string CsvMap::column_name(std::size_t column) const {
-  return names_.empty() ? std::to_string(column) : fmt::format("'{}'", names_[column]);
+  return names_.empty() ? std::to_string(column) : fmt::format("'{}'", shown(names_[column]));
 }
 
 // A name wins over an index: a column may be called 2024.
@@ -120,7 +116,7 @@ std::size_t CsvMap::find_column(const std::string& column) const {
   }
   const std::string meant = suggestion(column, names_);
   throw UsageError(fmt::format("{} has no column '{}'", in_.name, column),
-                   meant.empty() ? fmt::format("it has {}", fmt::join(names_, ", ")) : meant);
+                   meant.empty() ? fmt::format("it has {}", listed(names_)) : meant);
 }
 
 void CsvMap::read_first(const std::vector<std::string_view>& fields) {
@@ -131,16 +127,16 @@ void CsvMap::read_first(const std::vector<std::string_view>& fields) {
     fail_at(fields[0].data(), "lines must end in LF or CRLF, but here CR stands alone", "convert it: tr '\\r' '\\n'");
   }
   columns_ = fields.size();
-  if (selection_.has_header) {
+  if (options_.has_header) {
     for (const std::string_view field : fields) names_.push_back(unquoted(field));
     const auto is_number = [](std::string_view field) { return to_number(bare(field)).has_value(); };
     if (std::ranges::all_of(fields, is_number)) {
-      log(LogLevel::warning, "the header of {} holds only numbers; if it is data: --no-header", in_.name);
+      mapper_.say(fmt::format("the header of {} holds only numbers; if it is data: --no-header", in_.name));
     }
   }
   end_ = columns_;
-  if (!selection_.column) return;
-  first_ = find_column(*selection_.column);
+  if (!options_.column) return;
+  first_ = find_column(*options_.column);
   end_ = first_ + 1;
 }
 
@@ -150,23 +146,23 @@ void CsvMap::read_field(std::size_t column, std::string_view field) {
   const std::optional<double> number = to_number(text);
   if (!number) {
     const bool is_other_delimiter = columns_ == 1 && text.find_first_of(";\t|,") != std::string_view::npos;
-    fail_at(text.data(),
-            fmt::format("row {}, column {}: '{}' is no number", row_, column_name(column), text.substr(0, 40)),
-            is_other_delimiter   ? "are the fields divided by another character? --delimiter"
-            : !selection_.column ? "choose a column that holds numbers: --column"
-                                 : "correct it, or leave the field empty where there is no value");
+    fail_at(text.data(), fmt::format("row {}, column {}: '{}' is no number", row_, column_name(column), shown(text)),
+            is_other_delimiter ? "are the fields divided by another character? --delimiter"
+            : !options_.column ? "choose a column that holds numbers: --column"
+                               : "correct it, or leave the field empty where there is no value");
   }
   numbers_.push_back(*number);
   places_.push_back(text);
 }
 
 void CsvMap::read_row(const std::vector<std::string_view>& fields) {
-  ++row_;
   if (fields.size() == 1 && fields[0].empty()) return;  // an empty line
+  ++row_;
   if (fields.size() != columns_) {
     fail_at(fields[0].data(),
-            fmt::format("row {} must have {} fields as the first line, but has {}", row_, columns_, fields.size()),
-            "quote a field that holds the delimiter");
+            fmt::format("row {} must have {} field{} as the first line, but has {}", row_, columns_,
+                        plural(static_cast<std::int64_t>(columns_)), fields.size()),
+            columns_ == 1 ? "is the first line the header?" : "quote a field that holds the delimiter");
   }
   for (std::size_t column = first_; column < end_; ++column) read_field(column, fields[column]);
 }
@@ -192,22 +188,21 @@ void CsvMap::run() {
   std::vector<std::string_view> fields;
   bool is_first = true;
   while (reader_.next(fields)) {
-    const bool is_header = is_first && selection_.has_header;
+    const bool is_header = is_first && options_.has_header;
     if (std::exchange(is_first, false)) read_first(fields);
     if (!is_header) read_row(fields);
     if (numbers_.size() >= kPieceNumbers || reader_.position() - written_ >= kPieceBytes) write_piece();
   }
-  require(!is_first || !selection_.column, "{} is empty: it has no column '{}'", in_.name,
-          selection_.column.value_or(""));
+  require(!is_first || !options_.column, "{} is empty: it has no column '{}'", in_.name, options_.column.value_or(""));
   write_piece();
   writer_.flush();
 }
 
 }  // namespace
 
-void map_csv(const Source& in, const Selection& selection, ReplacementFile& out, Mapper& mapper) {
+void map_csv(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
   check_is_text(in);
-  CsvMap(in, selection, out, mapper).run();
+  CsvMap(in, options, out, mapper).run();
 }
 
 }  // namespace hogpen

@@ -6,15 +6,22 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/core/text.h"
 
 namespace hogpen {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+constexpr std::size_t kMostFields = std::size_t{1} << 20;  // of a line, so that a file without lines costs no memory
+
+bool is_blank(char character) noexcept {
+  return character == ' ' || character == '\t';
+}
+
 std::string_view without_blanks(std::string_view text) noexcept {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
   return text;
 }
 
@@ -35,6 +42,10 @@ bool CsvReader::next(std::vector<std::string_view>& fields) {
   if (at_ == text_.size()) return false;
   for (;;) {
     const std::size_t begin = at_;
+    if (fields.size() == kMostFields) {
+      throw FormatError(name_, line_of(text_.data() + begin), fmt::format("a line has at most {} fields", kMostFields),
+                        "do all lines end in LF or CRLF?");
+    }
     if (at_ < text_.size() && text_[at_] == '"') skip_quoted();
     while (at_ < text_.size() && text_[at_] != delimiter_ && text_[at_] != '\n') ++at_;
     const bool is_last = at_ == text_.size() || text_[at_] == '\n';
@@ -57,6 +68,13 @@ void CsvReader::skip_quoted() {
     }
     ++at_;
   }
+  while (at_ < text_.size() && is_blank(text_[at_]) && text_[at_] != delimiter_) ++at_;
+  const std::string_view rest = text_.substr(at_);
+  const bool is_end = rest.empty() || rest == "\r" || rest[0] == delimiter_ || rest[0] == '\n';
+  if (is_end || rest.starts_with("\r\n")) return;
+  throw FormatError(name_, line_of(text_.data() + at_),
+                    fmt::format("there is text after a closing quote: '{}'", shown(rest.substr(0, rest.find('\n')))),
+                    "double a quote that is meant; lines end in LF or CRLF");
 }
 
 std::string CsvReader::line_of(const char* place) const {
@@ -80,6 +98,7 @@ std::optional<double> to_number(std::string_view text) {
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
   double number = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.ends_with(')')) return std::nullopt;  // "nan(…)"
   if (error == std::errc::invalid_argument || end != text.data() + text.size()) return std::nullopt;
   // from_chars does not tell too large from too small.
   return error == std::errc() ? number : std::strtod(std::string(text).c_str(), nullptr);

@@ -21,7 +21,8 @@ class CsvReader {
   /// The fields of the next record, as they are written, quotes included; false at the end. An empty line is one empty
   /// field.
   ///
-  /// Throws: FormatError with the line for a quote that is never closed.
+  /// Throws: FormatError with the line for a quote that is never closed, for anything but blanks between a closing
+  /// quote and the end of its field, and for more than 2^20 fields.
   bool next(std::vector<std::string_view>& fields);
   /// How much of the text has been read.
   [[nodiscard]] std::size_t position() const noexcept { return at_; }

@@ -36,6 +36,8 @@ class Mapper {
   void apply(const at::Tensor& in, const at::Tensor& out);
   /// So much more of the file is done. Throws: Stopped.
   void advance(std::uint64_t bytes);
+  /// Throws: Stopped, when a signal has come.
+  void stop_if_told();
   /// Tells what was left as it was, or the like.
   void say(const std::string& line);
   /// To be called last, when the file is there.

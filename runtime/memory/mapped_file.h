@@ -22,9 +22,8 @@ class MappedFile {
   /// Throws: SystemError naming the path.
   explicit MappedFile(const std::filesystem::path& path) {
     const Fd fd(syscall_ok(::open(path.c_str(), O_RDONLY | O_CLOEXEC), "open " + path.string()));
-    struct ::stat status{};
-    syscall_ok(::fstat(fd.get(), &status), "fstat " + path.string());
-    size_ = static_cast<std::size_t>(status.st_size);
+    syscall_ok(::fstat(fd.get(), &status_), "fstat " + path.string());
+    size_ = static_cast<std::size_t>(status_.st_size);
     if (size_ == 0) return;  // mmap refuses it
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (address == MAP_FAILED) throw SystemError("mmap " + path.string(), errno);
@@ -37,8 +36,11 @@ class MappedFile {
   }
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// The file as it was when it was mapped.
+  [[nodiscard]] const struct ::stat& status() const noexcept { return status_; }
 
  private:
+  struct ::stat status_{};
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

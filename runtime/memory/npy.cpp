@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "runtime/core/error.h"
+#include "runtime/core/text.h"
 
 namespace hogpen {
 namespace {
@@ -48,8 +49,14 @@ class Cursor {
     return true;
   }
 
+  [[nodiscard]] bool at_end() {
+    (void)accept("");  // blanks
+    return at_ == text_.size();
+  }
+
   void expect(std::string_view token) {
-    if (!accept(token)) fail(fmt::format("the header must have '{}' here, but has '{}'", token, text_.substr(at_, 10)));
+    if (!accept(token))
+      fail(fmt::format("the header must have '{}' here, but has '{}'", token, shown(text_.substr(at_, 10))));
   }
 
   std::string_view read_string() {
@@ -68,8 +75,9 @@ class Cursor {
     (void)accept("");  // blanks
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), size);
-    if (error != std::errc() || size < 0) {
-      fail(fmt::format("a size must be a whole number of 63 bits, but is '{}'", text_.substr(at_, 20)));
+    const bool has_zeros = end - text_.data() > static_cast<std::ptrdiff_t>(at_) + 1 && text_[at_] == '0';
+    if (error != std::errc() || size < 0 || has_zeros) {
+      fail(fmt::format("a size must be a whole number of 63 bits, but is '{}'", shown(text_.substr(at_, 20))));
     }
     at_ = static_cast<std::size_t>(end - text_.data());
     (void)accept("L");  // Python 2 wrote long numbers so.
@@ -83,31 +91,28 @@ class Cursor {
   std::size_t at_ = 0;
 };
 
-std::string_view text_of(std::span<const std::byte> file) {
-  return {reinterpret_cast<const char*>(file.data()), file.size()};
-}
-
 c10::ScalarType read_dtype(Cursor& cursor, std::string& descr) {
   const std::string hint = "convert it with NumPy: x.astype(\"float32\")";
   if (cursor.accept("[")) cursor.fail("a structured dtype cannot be read", "store one field: x[\"NAME\"]");
   Cursor before = cursor;
   descr = cursor.read_string();
-  if (descr.starts_with('>')) before.fail(fmt::format("the big-endian dtype '{}' cannot be read", descr), hint);
+  if (descr.starts_with('>')) before.fail(fmt::format("the big-endian dtype '{}' cannot be read", shown(descr)), hint);
   const bool has_order = descr.find_first_of("<=|") == 0;
   const auto* known = std::ranges::find(kDtypes, std::string_view(descr).substr(has_order), &KnownDtype::code);
-  if (known == std::end(kDtypes)) before.fail(fmt::format("the dtype '{}' cannot be read", descr), hint);
+  if (known == std::end(kDtypes)) before.fail(fmt::format("the dtype '{}' cannot be read", shown(descr)), hint);
   return known->dtype;
 }
 
 std::vector<std::int64_t> read_shape(Cursor& cursor) {
+  constexpr std::size_t kMostDimensions = 64;  // as NumPy
   std::vector<std::int64_t> shape;
   cursor.expect("(");
   while (!cursor.accept(")")) {
+    if (shape.size() == kMostDimensions) cursor.fail(fmt::format("a shape has at most {} sizes", kMostDimensions));
     shape.push_back(cursor.read_size());
-    if (!cursor.accept(",")) {
-      cursor.expect(")");
-      break;
-    }
+    if (cursor.accept(",")) continue;
+    cursor.expect(shape.size() == 1 ? "," : ")");  // Python's (3) is no tuple.
+    break;
   }
   return shape;
 }
@@ -133,7 +138,7 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
                       fmt::format("the header of {} bytes must end within the file of {}", length, file.size()),
                       "the file is cut off");
   }
-  return text_of(file).substr(begin, length);
+  return as_text(file).substr(begin, length);
 }
 
 void check_size(const NpyHeader& header, std::size_t file_bytes, const std::string& name) {
@@ -145,13 +150,15 @@ void check_size(const NpyHeader& header, std::size_t file_bytes, const std::stri
     overflows |= __builtin_mul_overflow(size, std::max<std::int64_t>(length, 1), &size);
   }
   overflows |= size > static_cast<std::size_t>(std::numeric_limits<std::int64_t>::max());
+  if (is_empty && !overflows) size = 0;
   const std::size_t there = file_bytes - header.data_begin;
-  if (!overflows && (is_empty ? 0 : size) == there) return;
-  throw FormatError(name, fmt::format("byte {}", header.data_begin),
-                    fmt::format("'{}' of shape ({}) must have {} bytes of data, but the file has {}", header.descr,
-                                fmt::join(header.shape, ", "),
-                                overflows ? "more than 2^63" : std::to_string(is_empty ? 0 : size), there),
-                    "the file is cut off, or was not written as a whole");
+  if (!overflows && size == there) return;
+  throw FormatError(
+      name, fmt::format("byte {}", header.data_begin),
+      fmt::format("'{}' of shape ({}) must have {} bytes of data, but the file has {}", shown(header.descr),
+                  fmt::join(header.shape, ", "), overflows ? "more than 2^63" : std::to_string(size), there),
+      !overflows && size < there ? "more was written behind the array: store one array a file"
+                                 : "the file is cut off, or was not written as a whole");
 }
 
 }  // namespace
@@ -161,12 +168,12 @@ std::int64_t NpyHeader::numel() const noexcept {
 }
 
 bool is_npy(std::span<const std::byte> file) noexcept {
-  return text_of(file).starts_with(kMagic);
+  return as_text(file).starts_with(kMagic);
 }
 
 NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& name) {
   const std::string_view text = header_text(file, name);
-  const auto text_begin = static_cast<std::size_t>(text.data() - text_of(file).data());
+  const auto text_begin = static_cast<std::size_t>(text.data() - as_text(file).data());
   NpyHeader header;
   header.data_begin = text_begin + text.size();
   Cursor cursor(text, text_begin, name);
@@ -174,7 +181,8 @@ NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& n
   cursor.expect("{");
   while (!cursor.accept("}")) {
     const std::string_view key = cursor.read_string();
-    if (std::ranges::find(found, key) != found.end()) cursor.fail(fmt::format("the key '{}' is there twice", key));
+    if (std::ranges::find(found, key) != found.end())
+      cursor.fail(fmt::format("the key '{}' is there twice", shown(key)));
     found.push_back(key);
     cursor.expect(":");
     if (key == "descr") {
@@ -185,13 +193,14 @@ NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& n
       header.fortran_order = cursor.accept("True");
       if (!header.fortran_order) cursor.expect("False");
     } else {
-      cursor.fail(fmt::format("the key '{}' is none of descr, fortran_order, shape", key));
+      cursor.fail(fmt::format("the key '{}' is none of descr, fortran_order, shape", shown(key)));
     }
     if (!cursor.accept(",")) {
       cursor.expect("}");
       break;
     }
   }
+  if (!cursor.at_end()) cursor.fail("the header must hold nothing after its dictionary");
   if (found.size() != 3) cursor.fail("the header must have descr, fortran_order and shape");
   check_size(header, file.size(), name);
   return header;

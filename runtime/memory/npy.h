@@ -31,7 +31,7 @@ struct NpyHeader {
 ///
 /// Dtypes: little-endian float16, float32, float64, and integers and bool that LibTorch has.
 /// Throws: FormatError with the byte of the trouble: no NPY, another version, no header of the three known keys,
-/// another dtype, shape × dtype unlike the file's size. Allocates no more than the header is long.
+/// another dtype, a shape of more than 64 sizes, shape × dtype unlike the file's size.
 [[nodiscard]] NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& name);
 
 }  // namespace hogpen

@@ -57,12 +57,20 @@ fs::path temporary_beside(const fs::path& path) {
   return path.parent_path() / (name.substr(0, kLongestName - ending.size()) + ending);
 }
 
+// Only root may give a file away; others go on as `sed -i` does. The permissions of a group that it does not get are
+// not for the one that it has instead.
 void keep_owner_and_mode(const Fd& fd, const fs::path& path, const struct ::stat& old) {
-  // Only root may give a file away; others, whose group may be another, go on as `sed -i` does.
-  if (old.st_uid != ::geteuid() || old.st_gid != ::getegid()) {
-    [[maybe_unused]] const int ignored = ::fchown(fd.get(), old.st_uid, old.st_gid);
+  constexpr ::uid_t kSameOwner = -1;
+  constexpr ::gid_t kSameGroup = -1;
+  const bool has_group = ::fchown(fd.get(), kSameOwner, old.st_gid) == 0;
+  [[maybe_unused]] const int ignored = ::fchown(fd.get(), old.st_uid, kSameGroup);
+  if (::fchmod(fd.get(), old.st_mode & (has_group ? 0777 : 0707)) < 0) fail("fchmod", path, errno);
+}
+
+void sync_to_disk(const Fd& fd, std::string_view call, const fs::path& path) {
+  while (::fsync(fd.get()) < 0) {
+    if (errno != EINTR) fail(call, path, errno);
   }
-  if (::fchmod(fd.get(), old.st_mode & 0777) < 0) fail("fchmod", path, errno);
 }
 
 }  // namespace
@@ -75,11 +83,15 @@ ReplacementFile::ReplacementFile(const fs::path& path, ::mode_t mode) : path_(pa
   }
   do {
     temporary_ = temporary_beside(path_);
-    const int fd = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0777);
+    const int fd = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, old ? 0600 : mode & 0777);
     if (fd < 0 && errno != EEXIST && errno != EINTR) fail("open", temporary_, errno);
     fd_ = Fd(fd);
   } while (!fd_);
   try {
+    // Now, and not after the rename: an error shall mean that the file is as it was.
+    const fs::path directory = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
+    directory_ = Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory_) fail("open, to sync it,", directory, errno);
     if (old) keep_owner_and_mode(fd_, temporary_, *old);
   } catch (...) {
     ::unlink(temporary_.c_str());
@@ -114,13 +126,16 @@ void ReplacementFile::append(std::string_view text) {
   }
 }
 
+void ReplacementFile::sync() {
+  sync_to_disk(fd_, "fsync", temporary_);
+}
+
 void ReplacementFile::commit() {
-  while (::fsync(fd_.get()) < 0) {
-    if (errno != EINTR) fail("fsync", temporary_, errno);
-  }
+  sync();
   FileSystem::real().rename(temporary_, path_);
   temporary_.clear();
-  FileSystem::real().sync_directory(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
+  sync_to_disk(directory_, "the new content is there, but may not outlive a power cut: fsync of the directory of",
+               path_);
 }
 
 }  // namespace hogpen

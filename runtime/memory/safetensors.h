@@ -17,13 +17,16 @@ namespace hogpen {
     using enum c10::ScalarType;
     case Double:
     case Long:
+    case UInt64:
       return 8;
     case Float:
     case Int:
+    case UInt32:
       return 4;
     case Half:
     case BFloat16:
     case Short:
+    case UInt16:
       return 2;
     case Char:
     case Byte:

@@ -129,9 +129,12 @@ std::filesystem::path calibration_path() {
 }
 
 Calibration stored_calibration(const std::filesystem::path& path, int threads) {
-  std::error_code trouble;
-  if (!std::filesystem::exists(path, trouble)) return {};
-  const std::string text = read_file(path);
+  std::string text;
+  try {
+    text = read_file(path);
+  } catch (const SystemError&) {  // Not there, or not for this user: the defaults will do.
+    return {};
+  }
   try {
     const auto json = ordered_json::parse(text);
     Calibration stored;

@@ -91,8 +91,8 @@ class Numbers(hogpen.CommandTest):
         self.refuse("train", "--epochs", 10**30, says="--epochs: must be at most")
         self.refuse("train", "--epochs", 9 * 10**18, says="--epochs: must be at most 1000000000, but is")
         self.refuse("train", "--epochs", -10**30, says="--epochs: must be at least 1")
-        self.refuse("train", "--lr", "nan", says="--lr: must be at least 0, but is nan")
-        self.refuse("train", "--lr", "inf", says="--lr: must be less than inf, but is inf")
+        self.refuse("train", "--lr", "nan", says="--lr: must be finite, but is nan")
+        self.refuse("train", "--lr", "inf", says="--lr: must be finite, but is inf")
 
 
 class Workers(hogpen.CommandTest):

@@ -1,6 +1,8 @@
 """`hogpen map` on CSV files."""
 import math
+import os
 import random
+import resource
 
 import hogpen
 from map_test import MapTest
@@ -32,8 +34,8 @@ class Csv(MapTest):
         self.assertEqual(self.square("a;b\n1,5;2\n", "--delimiter=;", "--column=b"), "a;b\n1,5;4\n")
         for tab in ("\t", "tab", "\\t"):
             self.assertEqual(self.square("a\tb\n1\t2\n", "--delimiter", tab), "a\tb\n1\t4\n")
-        for wrong in ('"', "::"):
-            self.fail_with(2, "square", "x.csv", "y.csv", f"--delimiter={wrong}", says="must be one character")
+        for wrong in ('"', "::", "e", "1", "+", "-", "."):
+            self.fail_with(2, "square", "x.csv", "y.csv", f"--delimiter={wrong}", says="one character that is no quote")
 
     def test_every_other_byte_stays(self):
         text = ("\ufeff\"the, \"\"name\"\"\",x , y\r\n"
@@ -96,6 +98,14 @@ class Csv(MapTest):
         self.assertEqual(self.square("a\n2\n\n3\n"), "a\n4\n\n9\n")
         self.assertEqual(self.square("a,b\n2,3\n\n4,5\n"), "a,b\n4,9\n\n16,25\n")
 
+        self.write("x.csv", "a\n\n2\nx\n")
+        self.fail_with(2, "square", "x.csv", "y.csv", says="x.csv: line 4: row 2, column 'a': 'x' is no number")
+
+    def test_a_header_that_is_not_the_first_line(self):
+        self.write("x.csv", "\na,b\n1,2\n")
+        self.fail_with(2, "square", "x.csv", "y.csv", hint="is the first line the header?",
+                       says="x.csv: line 2: row 1 must have 1 field as the first line, but has 2")
+
     def test_a_field_that_is_no_number(self):
         self.write("y.csv", "old")
         self.write("x.csv", 'id,price\n1,"2\n"\n2,abc\n')
@@ -104,7 +114,7 @@ class Csv(MapTest):
         self.fail_with(2, "exp", "x.csv", "y.csv", "--column=price",
                        says="x.csv: line 4: row 2, column 'price': 'abc' is no number",
                        hint="correct it, or leave the field empty where there is no value")
-        for text in ("1,5", "1 2", "0x10", "1e", "--1", "+-1", "++1", "1_000", "$5", "NA", "-", "+", "."):
+        for text in ("nan(1)", "-nan()", "1,5", "1 2", "0x10", "1e", "--1", "+-1", "++1", "1_000", "$5", "NA", "-", "+", "."):
             self.write("x.csv", f"a;b\n1;{text}\n")
             self.fail_with(2, "exp", "x.csv", "y.csv", "--delimiter=;", "--column=b", says=f"'{text}' is no number")
 
@@ -140,6 +150,34 @@ class Csv(MapTest):
         self.write("x.csv", 'a,b\n1,2\n3,"4\n5,6\n')
         self.fail_with(2, "exp", "x.csv", "y.csv", "--column=a",
                        says="x.csv: line 3: a quote that opens a field is never closed")
+
+    def test_text_after_a_closing_quote(self):
+        self.assertEqual(self.square('"a" ,"b"\t\n"2" ,"3"\t\n'), '"a" ,"b"\t\n"4" ,"9"\t\n')
+        for text, line in (('"a"\r"1"\r"2"\r', 1), ('a\n"1" 2\n', 2), ('a\n1\n"2"\r3\n', 3)):
+            self.write("x.csv", text)
+            self.fail_with(2, "square", "x.csv", "y.csv", says=f"x.csv: line {line}: there is text after a closing quote")
+
+    def test_a_line_without_end_costs_no_memory(self):
+        self.write("x.csv", "a\n" + "," * 60_000_000)
+        limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+        options = {} if os.environ.get("HOGPEN_TEST_SANITIZER") else {"preexec_fn": limit}
+        self.fail_with(2, "exp", "x.csv", "y.csv", "--threads=1", says="x.csv: line 2: a line has at most 1048576 fields",
+                       **options)
+
+    def test_an_error_shows_no_more_than_can_be_read(self):
+        self.write("x.csv", "a\n\x1b[2J" + "x" * 1000 + "\n")
+        self.fail_with(2, "exp", "x.csv", "y.csv", says="'\\x1b[2J" + "x" * 36 + "…' is no number")
+        self.write("x.csv", ",".join(f"name\x1b{number}" for number in range(100)) + "\n")
+        self.fail_with(2, "exp", "x.csv", "y.csv", "--column=z", says="has no column 'z'",
+                       hint="it has " + ", ".join(f"name\\x1b{number}" for number in range(8)) + " and 92 more")
+
+    def test_quiet_is_quiet_about_headers_too(self):
+        self.write("x.csv", "1\n2\n")
+        self.assertEqual(self.map("square", "x.csv", "y.csv", "--quiet"), "")
+
+    def test_a_piece_is_large_enough_for_threads(self):
+        self.write("x.csv", "a\n" + "1\n" * 3_000_000)
+        self.assertIn("exp in pieces of 1,048,576 float64: ", self.map("exp", "x.csv", "y.csv", "-v"))
 
     def test_what_is_no_csv(self):
         self.write("x.csv", "a,b\n1,2\n".encode("utf-16"))

@@ -121,9 +121,17 @@ TEST(NpyParse, RefusesShapesThatOverflow) {
               std::string::npos)
         << shape;
   }
-  for (const std::string shape : {"(9223372036854775808,)", "(-1,)", "(1.5,)", "(x,)", "(1"}) {
+  for (const std::string shape :
+       {"(9223372036854775808,)", "(-1,)", "(1.5,)", "(x,)", "(1", "(1)", "(01,)", "(,)", "1,"}) {
     EXPECT_NE(trouble_of(file_of(header_of("'<f4'", shape), 4)).where, "none") << shape;
   }
+}
+
+TEST(NpyParse, TakesAsManyDimensionsAsNumpy) {
+  std::string shape;
+  for (int i = 0; i < 64; ++i) shape += "1, ";
+  EXPECT_EQ(parse(file_of(header_of("'<f4'", "(" + shape + ")"), 4)).shape.size(), 64);
+  EXPECT_NE(trouble_of(file_of(header_of("'<f4'", "(" + shape + "1)"), 4)).what.find("at most 64"), std::string::npos);
 }
 
 TEST(NpyParse, RefusesHeadersOfOtherForms) {
@@ -143,6 +151,7 @@ TEST(NpyParse, RefusesHeadersOfOtherForms) {
       "{'descr' '<f4', 'fortran_order': False, 'shape': (1,)}",
       "{'descr': '<f4' 'fortran_order': False, 'shape': (1,)}",
       "{descr: '<f4', 'fortran_order': False, 'shape': (1,)}",
+      "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} more",
   };
   for (const std::string& header : headers) EXPECT_NE(trouble_of(file_of(header, 4)).where, "none") << header;
 }

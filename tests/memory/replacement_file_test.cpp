@@ -1,16 +1,48 @@
 #include "runtime/memory/replacement_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "runtime/core/error.h"
 #include "runtime/core/file.h"
+
+namespace {
+
+// What is called of libc, in its order: a kill shows nothing of an fsync that is missing.
+std::vector<std::string> g_calls;
+std::vector<::mode_t> g_modes;  // of files, before fchmod
+bool g_fails_for_directories = false;
+
+}  // namespace
+
+extern "C" int fsync(int fd) {
+  struct ::stat status{};
+  ::fstat(fd, &status);
+  g_calls.emplace_back(S_ISDIR(status.st_mode) ? "fsync directory" : "fsync file");
+  if (S_ISDIR(status.st_mode) && g_fails_for_directories) return errno = EIO, -1;
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+
+extern "C" int rename(const char* from, const char* to) noexcept {
+  g_calls.emplace_back("rename");
+  return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+extern "C" int fchmod(int fd, ::mode_t mode) noexcept {
+  struct ::stat status{};
+  ::fstat(fd, &status);
+  g_modes.push_back(status.st_mode & 0777);
+  return static_cast<int>(::syscall(SYS_fchmod, fd, mode));
+}
 
 namespace hogpen {
 namespace {
@@ -60,6 +92,37 @@ TEST_F(ReplacementFileTest, TheOldContentStaysUntilItIsCommitted) {
   file.commit();
   EXPECT_EQ(read_file(path_), "new");
   EXPECT_EQ(names(), 1);
+}
+
+TEST_F(ReplacementFileTest, ItIsOnTheDiskBeforeItHasItsNameAndTheNameIsBeforeItIsDone) {
+  ReplacementFile file(path_);
+  file.append("new");
+  g_calls.clear();
+  file.commit();
+  EXPECT_EQ(g_calls, (std::vector<std::string>{"fsync file", "rename", "fsync directory"}));
+}
+
+TEST_F(ReplacementFileTest, ADirectoryThatIsNotSyncedIsToldAsSuch) {
+  ReplacementFile file(path_);
+  file.append("new");
+  g_fails_for_directories = true;
+  try {
+    file.commit();
+    ADD_FAILURE() << "no error";
+  } catch (const SystemError& error) {
+    EXPECT_NE(std::string(error.what()).find("the new content is there"), std::string::npos) << error.what();
+  }
+  g_fails_for_directories = false;
+  EXPECT_EQ(read_file(path_), "new");
+}
+
+TEST_F(ReplacementFileTest, NobodyElseReadsTheTemporaryOfAFileThatIsTheirs) {
+  write(path_, "old");
+  ASSERT_EQ(::chmod(path_.c_str(), 0600), 0);
+  g_modes.clear();
+  const ReplacementFile file(path_, 0666);
+  EXPECT_EQ(mode_of(file.temporary()), 0600);
+  EXPECT_EQ(g_modes, std::vector<::mode_t>{0600}) << "before its mode is set";
 }
 
 TEST_F(ReplacementFileTest, AMappedOneIsReplacedToo) {
