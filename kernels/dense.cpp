@@ -1,0 +1,87 @@
+#include "kernels/dense.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/dense_simd.h"
+#include "kernels/instruction_set.h"
+#include "kernels/transform.h"
+
+namespace hogpen::kernels {
+namespace {
+
+const DenseLoops& loops() {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return AVX512::kDenseLoops;
+    case InstructionSet::avx2:
+      return AVX2::kDenseLoops;
+    case InstructionSet::x86_64:
+      break;
+  }
+  return DEFAULT::kDenseLoops;
+}
+
+/// dw (+)= alpha dyᵀ x, and for the bias the same with a column of ones for x.
+void weight_products(const float* dy, const float* x, float alpha, bool adds, float* dw, float* db, std::size_t rows,
+                     std::size_t in, std::size_t out) {
+  constexpr float kOne = 1.0F;
+  loops().add_products({.data = dy, .row_stride = 1, .column_stride = out}, x, alpha, adds, dw, out, in, rows);
+  if (db == nullptr) return;
+  loops().add_products({.data = &kOne, .row_stride = 0, .column_stride = 0}, dy, alpha, adds, db, 1, out, rows);
+}
+
+}  // namespace
+
+void linear_forward(const float* x, const float* w, const float* b, float* y, std::size_t rows, std::size_t in,
+                    std::size_t out) {
+  loops().dot_products(x, w, b, y, rows, out, in);
+}
+
+void linear_backward_input(const float* dy, const float* w, float* dx, std::size_t rows, std::size_t in,
+                           std::size_t out) {
+  loops().add_products({.data = dy, .row_stride = out, .column_stride = 1}, w, 1.0F, false, dx, rows, in, out);
+}
+
+void linear_backward_weight(const float* dy, const float* x, float* dw, float* db, std::size_t rows, std::size_t in,
+                            std::size_t out) {
+  weight_products(dy, x, 1.0F, false, dw, db, rows, in, out);
+}
+
+void linear_update(const float* dy, const float* x, double lr, float* w, float* b, std::size_t rows, std::size_t in,
+                   std::size_t out) {
+  weight_products(dy, x, static_cast<float>(-lr), true, w, b, rows, in, out);
+}
+
+void activation_forward(Activation activation, const float* x, float* y, std::size_t n) {
+  loops().activate(activation, x, y, n);
+}
+
+void activation_backward(Activation activation, const float* x, const float* y, float* dy, std::size_t n) {
+  loops().activate_backward(activation, x, y, dy, n);
+}
+
+double softmax_cross_entropy(float* logits, std::span<const std::int64_t> labels, std::size_t classes) {
+  const std::size_t rows = labels.size();
+  double loss = 0.0;
+  for (std::size_t i = 0; i < rows; ++i) {
+    float* const row = logits + i * classes;
+    const float largest = *std::max_element(row, row + classes);
+    for (std::size_t j = 0; j < classes; ++j) row[j] -= largest;
+    loss -= row[labels[i]];
+  }
+  transform({.kind = UnaryOp::Kind::exp}, c10::ScalarType::Float, logits, logits, rows * classes, Store::cached);
+  const float scale = 1.0F / static_cast<float>(rows);
+  for (std::size_t i = 0; i < rows; ++i) {
+    float* const row = logits + i * classes;
+    float sum = 0.0F;
+    for (std::size_t j = 0; j < classes; ++j) sum += row[j];
+    loss += std::log(static_cast<double>(sum));
+    const float factor = scale / sum;
+    for (std::size_t j = 0; j < classes; ++j) row[j] *= factor;
+    row[labels[i]] -= scale;
+  }
+  return loss / static_cast<double>(rows);
+}
+
+}  // namespace hogpen::kernels
