@@ -71,6 +71,9 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "processes (one that dies is replaced) or threads");
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
             "How updates meet: hogwild (no lock), atomic (none is lost), locked, or sync (averaged; repeatable)");
+  group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
+            "What computes a step: fused (own kernels, for chains of Linear, ReLU, Tanh, Sigmoid and GELU), autograd "
+            "(LibTorch, any model), or auto: fused where it can");
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers");
   group.add("--max-restarts", a.max_restarts, "N", whole_number(0, kMostInt),
@@ -227,6 +230,7 @@ TrainerOptions trainer_options(const TrainArguments& a, std::int64_t train_sampl
                       .grace = milliseconds(a.grace_seconds),
                       .stall_timeout = milliseconds(a.stall_timeout_seconds)};
   options.mode = update_mode(a.mode);
+  options.engine = engine_named(a.engine);
   options.epochs = a.epochs;
   options.batch_size = a.batch_size;
   options.optimizer = optimizer_options(a);

@@ -22,6 +22,7 @@ struct TrainArguments {
   int workers;  ///< as many as usable CPUs, found when the options are added
   std::string workers_as = "processes";
   std::string mode = "hogwild";
+  std::string engine = "auto";
   int threads_per_worker = 0;
   int max_restarts = 10;
   double grace_seconds = 5.0;

@@ -123,7 +123,20 @@ void append(nn::Sequential& net, const LayerSpec& layer) {
   }
 }
 
+struct SequentialForward {
+  nn::Sequential net;
+  std::vector<LayerSpec> layers;
+
+  at::Tensor operator()(const at::Tensor& input) { return net->forward(input); }
+};
+
 }  // namespace
+
+std::span<const LayerSpec> layers_of(const Model& model) {
+  const auto* const forward = model.forward.target<SequentialForward>();
+  if (forward == nullptr) return {};
+  return forward->layers;
+}
 
 Model parse_model(const std::string& source) {
   const ModelText text(source);
@@ -134,7 +147,8 @@ Model parse_model(const std::string& source) {
   check_memory(text, layers);
   nn::Sequential net;
   for (const LayerSpec& layer : layers) append(net, layer);
-  return {net.ptr(), [net](const at::Tensor& input) mutable { return net->forward(input); }, images};
+  const auto module = net.ptr();
+  return {module, SequentialForward{std::move(net), layers}, images};
 }
 
 }  // namespace hogpen

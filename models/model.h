@@ -4,7 +4,10 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+
+#include "models/layer_spec.h"
 
 // Declared, not included: torch/nn/module.h takes 16 s to compile.
 namespace torch::nn {
@@ -18,6 +21,9 @@ struct Model {
   std::shared_ptr<torch::nn::Module> module;
   std::function<at::Tensor(const at::Tensor&)> forward;
   bool takes_images = false;  ///< input [batch, channels, height, width]; else [batch, features]
+  /// What the module is made of, one layer after the other, where that is all it does: for the fused engine. Else
+  /// empty.
+  std::vector<LayerSpec> layers = {};
 };
 
 /// Makes a fresh model with its initial parameters. Called once in each worker, so that nothing but parameters is
@@ -36,5 +42,9 @@ using ModelFactory = std::function<Model()>;
 /// Throws: FormatError whose `where` is the column, and whose message shows the text with a caret under the place: for
 /// a text that cannot be read, layers that do not fit one another, and parameters that do not fit the memory available.
 [[nodiscard]] Model parse_model(const std::string& text);
+
+/// The layers of a model whose `forward` is still the one that `parse_model` gave it, for an engine that computes them
+/// itself; empty for any other.
+[[nodiscard]] std::span<const LayerSpec> layers_of(const Model& model);
 
 }  // namespace hogpen

@@ -124,14 +124,21 @@ Optimizer::Optimizer(const OptimizerOptions& options, at::Tensor parameters, Are
 void Optimizer::step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients) {
   require(slices.size() == gradients.size(), "{} slices, but {} gradients", slices.size(), gradients.size());
   for (std::size_t i = 0; i < slices.size(); ++i) check(slices[i], gradients[i]);
-  // Relaxed: the counter orders nothing. Two workers may take each other's turn with the state, as in every Hogwild
-  // step.
-  const std::int64_t count = options_.state == StateSharing::shared
-                                 ? std::atomic_ref(*step_).fetch_add(1, std::memory_order_relaxed) + 1
-                                 : ++*step_;
+  const std::int64_t count = next_step();
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (gradients[i].defined()) update(lr, count, slices[i], gradients[i].const_data_ptr<float>());
   }
+}
+
+// Relaxed: the counter orders nothing. Two workers may take each other's turn with the state, as in every Hogwild step.
+std::int64_t Optimizer::next_step() noexcept {
+  if (options_.state == StateSharing::private_) return ++*step_;
+  return std::atomic_ref(*step_).fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+bool Optimizer::is_plain_sgd() const noexcept {
+  return options_.kind == OptimizerKind::sgd && options_.momentum == 0.0 && options_.weight_decay == 0.0 &&
+         write_ == kernels::Write::plain;
 }
 
 std::int64_t Optimizer::steps() const noexcept {

@@ -79,10 +79,16 @@ class Optimizer {
   /// Throws: UsageError for a gradient or a slice that does not fit, before anything is updated.
   void step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients);
 
+  /// Whether a step is `parameters -= lr * gradients` with ordinary stores, and nothing else.
+  [[nodiscard]] bool is_plain_sgd() const noexcept;
+  /// Counts a step that somebody else made.
+  void count_step() noexcept { (void)next_step(); }
+
   /// Steps done so far with this worker's state: by this rank, or by all workers when the state is shared.
   [[nodiscard]] std::int64_t steps() const noexcept;
 
  private:
+  std::int64_t next_step() noexcept;
   void check(const FlatSlice& slice, const at::Tensor& gradient) const;
   void update(double lr, std::int64_t step, const FlatSlice& slice, const float* gradient);
 

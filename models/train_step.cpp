@@ -17,6 +17,31 @@ std::vector<std::int64_t> input_shape(const Dataset& data, std::int64_t batch_si
   return {batch_size, data.sample_numel()};
 }
 
+class AutogradStep final : public TrainStep {
+ public:
+  AutogradStep(SharedModel& model, BatchBuffer buffer) : model_(model), buffer_(std::move(buffer)) {}
+
+  double forward(std::span<const std::uint32_t> samples) override {
+    const BatchBuffer::Batch batch = buffer_.fill(samples);
+    loss_ = torch::nn::functional::cross_entropy(model_.forward(batch.inputs), batch.labels);
+    return loss_.item<float>();
+  }
+
+  void backward() override {
+    // Without a gradient from before, autograd hands its own tensor over instead of adding to a copy.
+    gradients_.clear();
+    for (const at::Tensor& parameter : model_.parameters()) parameter.mutable_grad().reset();
+    loss_.backward();
+    for (const at::Tensor& parameter : model_.parameters()) gradients_.push_back(parameter.grad());
+    loss_.reset();
+  }
+
+ private:
+  SharedModel& model_;
+  BatchBuffer buffer_;
+  at::Tensor loss_;
+};
+
 }  // namespace
 
 BatchBuffer::BatchBuffer(const Dataset& data, const Dataset::Normalization& normalization, std::int64_t batch_size,
@@ -35,15 +60,8 @@ BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
   return batch;
 }
 
-double TrainStep::run(std::span<const std::uint32_t> samples) {
-  const BatchBuffer::Batch batch = buffer_.fill(samples);
-  // Without a gradient from before, autograd hands its own tensor over instead of adding to a copy.
-  gradients_.clear();
-  for (const at::Tensor& parameter : model_.parameters()) parameter.mutable_grad().reset();
-  const at::Tensor loss = torch::nn::functional::cross_entropy(model_.forward(batch.inputs), batch.labels);
-  loss.backward();
-  for (const at::Tensor& parameter : model_.parameters()) gradients_.push_back(parameter.grad());
-  return loss.item<float>();
+std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer) {
+  return std::make_unique<AutogradStep>(model, std::move(buffer));
 }
 
 Score evaluate(SharedModel& model, const Dataset& data, const Dataset::Normalization& normalization) {

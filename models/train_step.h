@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,7 @@ class BatchBuffer {
     at::Tensor labels;
   };
   [[nodiscard]] Batch fill(std::span<const std::uint32_t> samples);
+  [[nodiscard]] const Dataset& data() const noexcept { return data_; }
 
  private:
   Dataset data_;
@@ -34,24 +36,35 @@ class BatchBuffer {
   at::Tensor labels_;
 };
 
-/// The private half of a training step: forward and backward through LibTorch's autograd, on the shared parameters.
+/// A training step of one worker on the shared parameters: the forward pass, then the backward pass.
 ///
 /// Sharing: one object a worker. Owns: gradients and activations.
 class TrainStep {
  public:
-  TrainStep(SharedModel& model, BatchBuffer buffer) : model_(model), buffer_(std::move(buffer)) {}
+  virtual ~TrainStep() = default;
 
-  /// Computes the mean cross-entropy of the samples and its gradients; returns the loss.
-  double run(std::span<const std::uint32_t> samples);
+  /// Computes the mean cross-entropy of the samples.
+  virtual double forward(std::span<const std::uint32_t> samples) = 0;
+  /// Computes the gradients of that loss.
+  virtual void backward() = 0;
+  /// Instead of `backward`: a step of plain SGD with the gradients as they are found, straight into the shared
+  /// parameters. False where that cannot be done; nothing has happened then.
+  virtual bool update(double /*lr*/) { return false; }
 
   /// The gradients of `SharedModel::parameters()`, in that order; undefined where the loss does not depend on one.
   [[nodiscard]] std::span<const at::Tensor> gradients() const noexcept { return gradients_; }
 
- private:
-  SharedModel& model_;
-  BatchBuffer buffer_;
+ protected:
   std::vector<at::Tensor> gradients_;
 };
+
+/// By LibTorch's autograd: any module.
+[[nodiscard]] std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer);
+
+/// By kernels/dense.h, without autograd: chains of Linear, ReLU, Tanh, Sigmoid and GELU that end in a Linear layer,
+/// with or without LogSoftmax behind it. Null for another model.
+[[nodiscard]] std::unique_ptr<TrainStep> make_fused_step(SharedModel& model, BatchBuffer buffer,
+                                                         std::int64_t batch_size);
 
 /// Mean cross-entropy and accuracy over a whole data set, without gradients and in evaluation mode.
 struct Score {

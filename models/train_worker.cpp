@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 #include "models/train_plan.h"
 #include "models/train_step.h"
+#include "runtime/core/error.h"
 
 namespace hogpen::detail {
 namespace {
@@ -14,19 +17,30 @@ namespace {
 // With OnNan::skip: so many bad steps in a row mean that the parameters themselves are lost.
 constexpr int kMostSkippedInARow = 100;
 
+std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model) {
+  const std::int64_t batch_size = std::min(plan.options.batch_size, plan.data.train.size());
+  BatchBuffer buffer(plan.data.train, plan.normalization, batch_size, model.model().takes_images);
+  if (plan.options.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
+  std::unique_ptr<TrainStep> step = make_fused_step(model, buffer, batch_size);
+  if (step) return step;
+  if (plan.options.engine == Engine::automatic) return make_autograd_step(model, std::move(buffer));
+  throw UsageError(
+      "the fused engine does not take this model",
+      "it takes chains of Linear, ReLU, Tanh, Sigmoid and GELU: leave the engine to hogpen, or say autograd");
+}
+
 /// A worker's tools: its module on the shared parameters, and all that is private to it.
 struct Tools {
   Tools(const TrainPlan& plan, int rank)
       : model(plan.factory(), plan.model),
-        step(model, BatchBuffer(plan.data.train, plan.normalization,
-                                std::min(plan.options.batch_size, plan.data.train.size()), model.model().takes_images)),
+        step(make_step(plan, model)),
         // In mode sync rank 0 updates for all, and there is one row of state.
         optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank % plan.optimizer_copies,
                   plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),
         sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 
   SharedModel model;
-  TrainStep step;
+  std::unique_ptr<TrainStep> step;
   Optimizer optimizer;
   EpochSampler sampler;
 };
@@ -61,16 +75,20 @@ class NanWatch {
 void train_asynchronously(const TrainPlan& plan, Worker& worker, Tools& tools) {
   NanWatch nan_watch(plan, worker);
   const bool is_locked = plan.options.mode == UpdateMode::locked;
+  const bool is_plain = !is_locked && tools.optimizer.is_plain_sgd();
   for (; !worker.should_stop(); worker.pause_point()) {
     const auto batch = worker.claim(plan.total_batches);
     if (!batch) return;
     const auto samples = tools.sampler.batch(*batch);
-    const double loss = tools.step.run(samples);
+    const double loss = tools.step->forward(samples);
     if (!nan_watch.admits(loss, *batch)) continue;
-    {
+    const double lr = plan.options.schedule.at(static_cast<std::int64_t>(*batch));
+    if (is_plain && tools.step->update(lr)) {
+      tools.optimizer.count_step();
+    } else {
+      tools.step->backward();
       const auto guard = is_locked ? plan.shared().update_lock.lock(Deadline::never()) : std::nullopt;
-      const double lr = plan.options.schedule.at(static_cast<std::int64_t>(*batch));
-      tools.optimizer.step(lr, tools.model.slices(), tools.step.gradients());
+      tools.optimizer.step(lr, tools.model.slices(), tools.step->gradients());
     }
     worker.step_done(samples.size(), loss);
   }
@@ -123,10 +141,11 @@ class SyncTraining {
     std::fill_n(gradients, plan_.flat_numel, 0.0f);
     if (batch >= plan_.total_batches) return;
     const auto samples = tools_.sampler.batch(batch);
-    mine.loss = tools_.step.run(samples);
+    mine.loss = tools_.step->forward(samples);
+    tools_.step->backward();
     mine.samples = static_cast<std::int64_t>(samples.size());
     for (std::size_t i = 0; i < tools_.model.slices().size(); ++i) {
-      const at::Tensor& gradient = tools_.step.gradients()[i];
+      const at::Tensor& gradient = tools_.step->gradients()[i];
       if (!gradient.defined()) continue;
       const FlatSlice& slice = tools_.model.slices()[i];
       std::memcpy(gradients + slice.offset, gradient.contiguous().data_ptr<float>(),

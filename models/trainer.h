@@ -29,6 +29,13 @@ enum class UpdateMode {
   sync,  ///< gradients are averaged over the workers before each update: repeatable; one step uses workers * batch_size
 };
 
+/// What computes a worker's step.
+enum class Engine {
+  automatic,  ///< fused where that takes the model, else autograd
+  fused,      ///< hogpen's own kernels: models/train_step.h says for which models
+  autograd,   ///< LibTorch
+};
+
 enum class OnNan {
   stop,  ///< end the run; the last checkpoint stays
   skip,  ///< drop the step; a hundred in a row end the run
@@ -37,6 +44,7 @@ enum class OnNan {
 struct TrainerOptions {
   LauncherOptions launcher;
   UpdateMode mode = UpdateMode::hogwild;
+  Engine engine = Engine::automatic;
   std::int64_t epochs = 10;  ///< passes over the data by all workers together
   std::int64_t batch_size = 64;
   OptimizerOptions optimizer;
@@ -129,5 +137,7 @@ class Trainer {
 
 [[nodiscard]] UpdateMode update_mode(const std::string& name);
 [[nodiscard]] std::string to_string(UpdateMode mode);
+/// "auto", "fused" or "autograd". Throws: UsageError for another name.
+[[nodiscard]] Engine engine_named(const std::string& name);
 
 }  // namespace hogpen
