@@ -75,7 +75,7 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "What computes a step: fused (own kernels, for chains of Linear, ReLU, Tanh, Sigmoid and GELU), autograd "
             "(LibTorch, any model), or auto: fused where it can");
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
-            "Of LibTorch in each worker; 0 divides the CPUs among the workers");
+            "Of LibTorch in each worker; 0 divides the CPUs among the workers. The fused engine uses one");
   group.add("--max-restarts", a.max_restarts, "N", whole_number(0, kMostInt),
             "A dead worker is replaced as long as it got somewhere: so often in a row may one die that makes no step "
             "before the run fails; 0 replaces none");

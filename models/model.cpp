@@ -8,6 +8,7 @@
 #include <torch/nn/modules/pooling.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "models/layer_spec.h"

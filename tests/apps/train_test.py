@@ -232,7 +232,8 @@ class Threads(LongRun):
     def test_a_worker_has_as_many_as_it_is_given(self):
         for threads in (1, 2):
             # A batch so large that LibTorch divides its work.
-            process = self.start(f"--threads-per-worker={threads}", "--batch-size=2000", run=f"run-{threads}")
+            process = self.start(f"--threads-per-worker={threads}", "--batch-size=2000", "--engine=autograd",
+                                 run=f"run-{threads}")
             worker = children(process.pid)["hogpen-0"]
             self.assertEqual(len(list(Path(f"/proc/{worker}/task").iterdir())), threads)
             process.send_signal(signal.SIGINT)

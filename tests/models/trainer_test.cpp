@@ -284,7 +284,7 @@ TEST_F(TrainerTest, ARunDirectoryWithCheckpointsIsNotMixedWithAnotherRun) {
 TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
   TrainerOptions some = options();
   some.launcher.workers = 4;
-  some.epochs = 400;
+  some.epochs = 4000;
   some.evaluate_every = some.checkpoint_every = 0;
   Trainer training = trainer(some);
   int kills = 0;
@@ -303,7 +303,7 @@ TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
   EXPECT_GT(kills, 0);
   EXPECT_FALSE(result.launch.deaths.empty());
   EXPECT_GT(result.evaluation->accuracy, 0.9);
-  EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), 400u * 1000u) << "a death costs one batch";
+  EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), 4000u * 1000u) << "a death costs one batch";
 }
 
 TEST_F(TrainerTest, TheLiveModelCanBeReadByAnotherProcess) {
