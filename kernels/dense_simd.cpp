@@ -73,8 +73,10 @@ void dot_columns(const float* x, const float* w, const float* b, float* y, std::
   for (; i < rows; ++i) dot_block<1, kColumns>(x + i * k, w, b, y + i * columns, columns, k);
 }
 
-void dot_products(const float* x, const float* w, const float* b, float* y, std::size_t rows, std::size_t columns,
-                  std::size_t k) {
+// Reads shared weights while others write them: the other side of the allowed data race. Not inlined, so that the
+// stacks of ThreadSanitizer show the name that tests/tsan.supp suppresses.
+[[gnu::noinline]] void racy_dot_products(const float* x, const float* w, const float* b, float* y, std::size_t rows,
+                                         std::size_t columns, std::size_t k) {
   const auto bias_at = [b](std::size_t j) { return b != nullptr ? b + j : nullptr; };
   std::size_t j = 0;
   for (; j + kDotColumns <= columns; j += kDotColumns) {
@@ -120,8 +122,7 @@ void sum_columns(const Strided& a, const float* b, float alpha, bool adds, float
   for (; i < m; ++i) sum_block<1, kVectors>(rows_from(i), b, alpha, adds, c + i * n, n, k, count);
 }
 
-// The allowed data race of hogpen, when c is shared: see kernels/update.cpp. Not inlined, so that the stacks of
-// ThreadSanitizer show the name that tests/tsan.supp suppresses.
+// The allowed data race of hogpen, when c is shared: see kernels/update.cpp. Not inlined for the same reason.
 [[gnu::noinline]] void racy_add_products(const Strided& a, const float* b, float alpha, bool adds, float* c,
                                          std::size_t m, std::size_t n, std::size_t k) {
   constexpr std::size_t kColumns = kSumVectors * kWidth;
@@ -193,6 +194,6 @@ void activate_backward(Activation activation, const float* x, const float* y, fl
 
 }  // namespace
 
-const DenseLoops kDenseLoops = {dot_products, racy_add_products, activate, activate_backward};
+const DenseLoops kDenseLoops = {racy_dot_products, racy_add_products, activate, activate_backward};
 
 }  // namespace hogpen::kernels::CPU_CAPABILITY
