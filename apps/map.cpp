@@ -180,8 +180,9 @@ int map(const MapArguments& arguments) {
     const MappedFile in(arguments.in);
     mapper.begin(in.bytes().size());
     const Source source = {in.bytes(), arguments.in};
+    SuddenEnd sudden_end;
     ReplacementFile file(out, in.status().st_mode);
-    const SuddenEnd sudden_end(source, file.temporary());
+    sudden_end.guard(source, file.temporary());
     format.map(source, options, file, mapper);
     file.sync();
     mapper.stop_if_told();

@@ -36,7 +36,17 @@ void on_signal(int number, ::siginfo_t* info, void*) {
 
 }  // namespace
 
-SuddenEnd::SuddenEnd(const Source& in, const std::filesystem::path& temporary) {
+SuddenEnd::SuddenEnd() {
+  ::sigset_t held;
+  ::sigemptyset(&held);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaddset(&held, kSignals[i]);
+    ::sigaction(kSignals[i], nullptr, &before_[i]);
+  }
+  ::pthread_sigmask(SIG_BLOCK, &held, &mask_before_);
+}
+
+void SuddenEnd::guard(const Source& in, const std::filesystem::path& temporary) {
   g_at_end = {
       in.bytes,
       fmt::format("hogpen: error: {} was shortened, or its disk failed, while it was read\n"
@@ -49,13 +59,14 @@ SuddenEnd::SuddenEnd(const Source& in, const std::filesystem::path& temporary) {
   action.sa_flags = SA_SIGINFO;
   ::sigfillset(&action.sa_mask);  // so that no thread waits for itself
   for (std::size_t i = 0; i < kSignals.size(); ++i) {
-    ::sigaction(kSignals[i], &action, &before_[i]);
-    if (before_[i].sa_handler == SIG_IGN) ::sigaction(kSignals[i], &before_[i], nullptr);
+    if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
   }
+  ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
 }
 
 SuddenEnd::~SuddenEnd() {
   for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
 }
 
 }  // namespace hogpen
