@@ -308,7 +308,7 @@ TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
 
 TEST_F(TrainerTest, TheLiveModelCanBeReadByAnotherProcess) {
   TrainerOptions some = options();
-  some.epochs = 300;
+  some.epochs = 4000;
   some.evaluate_every = some.checkpoint_every = 0;
   Trainer training = trainer(some);
   const fs::path live = some.run_directory / "live.safetensors";
@@ -448,7 +448,7 @@ TEST_F(TrainerTest, AConvolutionalModelWithDropoutLearns) {
 
 TEST_F(TrainerTest, TwoRunsDoNotShareADirectory) {
   TrainerOptions some = options();
-  some.epochs = 300;
+  some.epochs = 4000;
   some.evaluate_every = some.checkpoint_every = 0;
   Trainer training = trainer(some);
   int refused = 0;
