@@ -11,15 +11,7 @@ namespace hogpen::kernels {
 namespace {
 
 const DenseLoops& loops() {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return AVX512::kDenseLoops;
-    case InstructionSet::avx2:
-      return AVX2::kDenseLoops;
-    case InstructionSet::x86_64:
-      break;
-  }
-  return DEFAULT::kDenseLoops;
+  return for_this_cpu(DEFAULT::kDenseLoops, AVX2::kDenseLoops, AVX512::kDenseLoops);
 }
 
 /// dw (+)= alpha dyᵀ x, and for the bias the same with a column of ones for x.
@@ -54,7 +46,19 @@ void linear_update(const float* dy, const float* x, double lr, float* w, float* 
 }
 
 void activation_forward(Activation activation, const float* x, float* y, std::size_t n) {
-  loops().activate(activation, x, y, n);
+  const auto apply = [&](UnaryOp::Kind kind) {
+    transform({.kind = kind}, c10::ScalarType::Float, x, y, n, Store::cached);
+  };
+  switch (activation) {
+    case Activation::relu:
+      return apply(UnaryOp::Kind::relu);
+    case Activation::tanh:
+      return apply(UnaryOp::Kind::tanh);
+    case Activation::sigmoid:
+      return apply(UnaryOp::Kind::sigmoid);
+    case Activation::gelu:
+      return loops().gelu(x, y, n);
+  }
 }
 
 void activation_backward(Activation activation, const float* x, const float* y, float* dy, std::size_t n) {

@@ -7,10 +7,10 @@
 /// Layers of a dense network on raw memory: forward, and backward from the gradient of their output.
 ///
 /// Shapes: matrices are row-major without gaps; x [rows, in], w [out, in], b [out], y [rows, out], as in
-/// torch.nn.Linear; dx, dw, db, dy are gradients of the same shapes. Dtypes: float32. Accuracy: products are summed in
-/// another order than LibTorch's, each with one rounding. Sharing: w and b may be shared memory that other workers
-/// update at the same time; the rest is the caller's own. Requires: pointers aligned to 4 bytes; what is written
-/// overlaps nothing else.
+/// torch.nn.Linear; dx, dw, db, dy are gradients of the same shapes.
+/// Dtypes: float32. Accuracy: products are summed in another order than LibTorch's, each with one rounding.
+/// Sharing: w and b may be shared memory that other workers update at the same time; the rest is the caller's own.
+/// Requires: pointers aligned to 4 bytes; what is written overlaps nothing else.
 namespace hogpen::kernels {
 
 /// y = x wᵀ + b. `b` may be null.
@@ -37,7 +37,7 @@ enum class Activation { relu, tanh, sigmoid, gelu };
 
 /// y = f(x), elementwise. x and y may be the same but for gelu, whose backward pass needs x.
 ///
-/// Accuracy: relu exact, the others 3 ulp of the function's larger values; gelu by erf, as torch.nn.GELU's default.
+/// Accuracy: relu, tanh, sigmoid as in kernels/transform.h; gelu by erf, as torch.nn.GELU's default.
 void activation_forward(Activation activation, const float* x, float* y, std::size_t n);
 
 /// dy *= f'(x), from y = f(x); x is read for gelu alone.

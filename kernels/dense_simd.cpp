@@ -139,13 +139,6 @@ void for_each_vector(std::size_t n, const F& f) {
   if (i < n) f(i, n - i);
 }
 
-template <class F>
-void map_vectors(const float* x, float* y, std::size_t n, const F& f) {
-  for_each_vector(n, [&](std::size_t i, std::size_t count) {
-    f(load(x + i, count)).store(y + i, static_cast<std::int16_t>(count));
-  });
-}
-
 /// dy *= f(value).
 template <class F>
 void scale_vectors(const float* value, float* dy, std::size_t n, const F& f) {
@@ -163,18 +156,11 @@ Vector normal_density(const Vector& x) {
   return Vector(0.39894228F) * (Vector(-0.5F) * x * x).exp();
 }
 
-void activate(Activation activation, const float* x, float* y, std::size_t n) {
-  const Vector one(1.0F);
-  switch (activation) {
-    case Activation::relu:
-      return map_vectors(x, y, n, [](const Vector& v) { return at::vec::clamp_min(v, Vector(0.0F)); });
-    case Activation::tanh:
-      return map_vectors(x, y, n, [](const Vector& v) { return v.tanh(); });
-    case Activation::sigmoid:
-      return map_vectors(x, y, n, [&](const Vector& v) { return one / (one + v.neg().exp()); });
-    case Activation::gelu:
-      return map_vectors(x, y, n, [](const Vector& v) { return v * normal_cdf(v); });
-  }
+void gelu(const float* x, float* y, std::size_t n) {
+  for_each_vector(n, [&](std::size_t i, std::size_t count) {
+    const Vector value = load(x + i, count);
+    (value * normal_cdf(value)).store(y + i, static_cast<std::int16_t>(count));
+  });
 }
 
 void activate_backward(Activation activation, const float* x, const float* y, float* dy, std::size_t n) {
@@ -194,6 +180,6 @@ void activate_backward(Activation activation, const float* x, const float* y, fl
 
 }  // namespace
 
-const DenseLoops kDenseLoops = {racy_dot_products, racy_add_products, activate, activate_backward};
+const DenseLoops kDenseLoops = {racy_dot_products, racy_add_products, gelu, activate_backward};
 
 }  // namespace hogpen::kernels::CPU_CAPABILITY

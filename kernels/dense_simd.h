@@ -18,7 +18,7 @@ struct DenseLoops {
   /// c[m, n] = alpha a[m, k] b[k, n], or that added to c.
   void (*add_products)(const Strided& a, const float* b, float alpha, bool adds, float* c, std::size_t m, std::size_t n,
                        std::size_t k);
-  void (*activate)(Activation activation, const float* x, float* y, std::size_t n);
+  void (*gelu)(const float* x, float* y, std::size_t n);
   void (*activate_backward)(Activation activation, const float* x, const float* y, float* dy, std::size_t n);
 };
 

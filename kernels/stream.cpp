@@ -7,15 +7,7 @@ namespace hogpen::kernels {
 namespace {
 
 const StreamLoops& loops() noexcept {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return AVX512::kStreamLoops;
-    case InstructionSet::avx2:
-      return AVX2::kStreamLoops;
-    case InstructionSet::x86_64:
-      break;
-  }
-  return DEFAULT::kStreamLoops;
+  return for_this_cpu(DEFAULT::kStreamLoops, AVX2::kStreamLoops, AVX512::kStreamLoops);
 }
 
 }  // namespace

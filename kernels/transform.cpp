@@ -18,18 +18,6 @@
 namespace hogpen::kernels {
 namespace {
 
-const TransformLoops& loops_of(UnaryOp::Kind kind) {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return AVX512::transform_loops(kind);
-    case InstructionSet::avx2:
-      return AVX2::transform_loops(kind);
-    case InstructionSet::x86_64:
-      break;
-  }
-  return DEFAULT::transform_loops(kind);
-}
-
 std::atomic<std::uint32_t> kinds_with_mapped_constants{0};
 
 // SLEEF loads the constants of special values under a mask that is nearly always empty. Such a load raises no page
@@ -54,7 +42,8 @@ void map_constants(UnaryOp op, const TransformLoops& loops) {
 }
 
 TransformLoop loop(UnaryOp op, c10::ScalarType dtype) {
-  const TransformLoops& loops = loops_of(op.kind);
+  const TransformLoops& loops =
+      for_this_cpu(DEFAULT::transform_loops, AVX2::transform_loops, AVX512::transform_loops)(op.kind);
   map_constants(op, loops);
   switch (dtype) {
     case c10::ScalarType::Float:
