@@ -157,29 +157,23 @@ void transform_by_processes(UnaryOp op, Tensors in, Tensors out, Pool& pool) {
                tasks, {.chunk_size = 1});
 }
 
-void transform_cuda_tensor(UnaryOp op, const at::Tensor& in, const at::Tensor& out) {
+// The GPU's kernels take dense arrays of the same order alone.
+void transform_by_gpu(UnaryOp op, const at::Tensor& in, const at::Tensor& out) {
+  if (!in.is_non_overlapping_and_dense() || in.strides() != out.strides()) {
+    const at::Tensor dense = in.clone(at::MemoryFormat::Contiguous);
+    transform_by_gpu(op, dense, dense);
+    out.copy_(dense);
+    return;
+  }
+  const auto n = static_cast<std::size_t>(in.numel());
+  if (!in.is_cuda()) {
+    kernels::transform_through_cuda(op, in.scalar_type(), in.const_data_ptr(), out.mutable_data_ptr(), n, 0);
+    return;
+  }
   const c10::DeviceGuard guard(in.device());
-  if (in.is_non_overlapping_and_dense() && in.strides() == out.strides()) {
-    const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
-    kernels::transform_cuda(op, in.scalar_type(), in.const_data_ptr(), out.mutable_data_ptr(),
-                            static_cast<std::size_t>(in.numel()),
-                            static_cast<CUstream_st*>(cuda.getStream(in.device()).native_handle()));
-    return;
-  }
-  const at::Tensor dense = in.clone(at::MemoryFormat::Contiguous);
-  transform_cuda_tensor(op, dense, dense);
-  out.copy_(dense);
-}
-
-void transform_through_gpu(UnaryOp op, const at::Tensor& in, const at::Tensor& out) {
-  const StridedPair pair(in, out);
-  if (pair.is_flat()) {
-    kernels::transform_through_cuda(op, pair.dtype(), pair.in(), pair.out(), pair.numel(), 0);
-    return;
-  }
-  const at::Tensor dense = in.clone(at::MemoryFormat::Contiguous);
-  transform_through_gpu(op, dense, dense);
-  out.copy_(dense);
+  const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+  kernels::transform_cuda(op, in.scalar_type(), in.const_data_ptr(), out.mutable_data_ptr(), n,
+                          static_cast<CUstream_st*>(cuda.getStream(in.device()).native_handle()));
 }
 
 void perform(UnaryOp op, Tensors in, Tensors out, const Choice& choice, Executor& executor) {
@@ -188,10 +182,8 @@ void perform(UnaryOp op, Tensors in, Tensors out, const Choice& choice, Executor
   if (choice.place == Place::processes) return transform_by_processes(op, in, out, *executor.options().processes);
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (in[i].numel() == 0) continue;
-    if (in[i].is_cuda()) {
-      transform_cuda_tensor(op, in[i], out[i]);
-    } else if (choice.place == Place::gpu) {
-      transform_through_gpu(op, in[i], out[i]);
+    if (choice.place == Place::gpu) {
+      transform_by_gpu(op, in[i], out[i]);
     } else {
       StridedPair(in[i], out[i]).transform(op, 0, static_cast<std::uint64_t>(in[i].numel()));
     }

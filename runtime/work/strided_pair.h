@@ -19,14 +19,6 @@ class StridedPair {
   StridedPair(const at::Tensor& in, const at::Tensor& out);
 
   [[nodiscard]] std::uint64_t numel() const noexcept { return numel_; }
-  /// Both are one dense array in the same order.
-  [[nodiscard]] bool is_flat() const noexcept {
-    return dims_.size() <= 1 && (dims_.empty() || (dims_[0].in_stride == 1 && dims_[0].out_stride == 1));
-  }
-  [[nodiscard]] const std::byte* in() const noexcept { return in_; }
-  [[nodiscard]] std::byte* out() const noexcept { return out_; }
-  [[nodiscard]] c10::ScalarType dtype() const noexcept { return dtype_; }
-
   /// out = op(in) for the elements [begin, end), counted in the order of the walk.
   void transform(kernels::UnaryOp op, std::uint64_t begin, std::uint64_t end) const;
 
