@@ -1,10 +1,6 @@
 #include "models/train_plan.h"
 
-#include <fmt/format.h>
-
 #include <new>
-
-#include "runtime/core/error.h"
 
 namespace hogpen::detail {
 namespace {
@@ -53,14 +49,3 @@ void TrainPlan::share() {
 }
 
 }  // namespace hogpen::detail
-
-namespace hogpen {
-
-Engine engine_named(const std::string& name) {
-  if (name == "auto") return Engine::automatic;
-  if (name == "fused") return Engine::fused;
-  if (name == "autograd") return Engine::autograd;
-  throw UsageError(fmt::format("unknown engine '{}'", name), "one of auto, fused, autograd");
-}
-
-}  // namespace hogpen

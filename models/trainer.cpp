@@ -273,25 +273,4 @@ std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::pa
   return CheckpointStore(checkpoints, 0).latest();
 }
 
-UpdateMode update_mode(const std::string& name) {
-  for (const UpdateMode mode : {UpdateMode::hogwild, UpdateMode::atomic, UpdateMode::locked, UpdateMode::sync}) {
-    if (name == to_string(mode)) return mode;
-  }
-  throw UsageError(fmt::format("unknown mode '{}'", name), "one of hogwild, atomic, locked, sync");
-}
-
-std::string to_string(UpdateMode mode) {
-  switch (mode) {
-    case UpdateMode::hogwild:
-      return "hogwild";
-    case UpdateMode::atomic:
-      return "atomic";
-    case UpdateMode::locked:
-      return "locked";
-    case UpdateMode::sync:
-      return "sync";
-  }
-  return "?";
-}
-
 }  // namespace hogpen
