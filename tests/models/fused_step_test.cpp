@@ -28,12 +28,21 @@ BatchBuffer buffer_for(const Dataset& data, const SharedModel& model, std::int64
   return {data, data.normalization(), batch_size, model.model().takes_images};
 }
 
-/// A model in shared memory with parameters that are the same each time.
-SharedModel shared_model(const std::string& text) {
-  torch::manual_seed(5);
-  Model model = parse_model(text);
+SharedModel in_shared_memory(Model model) {
   const Arena arena = share_memory(*model.module);
   return SharedModel(std::move(model), arena);
+}
+
+/// A model with parameters that are the same each time.
+SharedModel shared_model(const std::string& text) {
+  torch::manual_seed(5);
+  return in_shared_memory(parse_model(text));
+}
+
+bool is_taken(Model model) {
+  const Dataset data = small_data();
+  SharedModel shared = in_shared_memory(std::move(model));
+  return make_fused_step(shared, buffer_for(data, shared), kBatch) != nullptr;
 }
 
 /// What a worker of its own does.
@@ -90,37 +99,26 @@ TEST_F(FusedStep, EachOptimizerTrainsAsWithAutograd) {
 }
 
 TEST_F(FusedStep, TakesChainsOfItsLayersAlone) {
-  const Dataset data = small_data();
-  const auto is_taken = [&](const std::string& text) {
-    SharedModel model = shared_model(text);
-    return make_fused_step(model, buffer_for(data, model), kBatch) != nullptr;
-  };
-  EXPECT_TRUE(is_taken("Linear(64,8) ReLU Linear(8,4)"));
-  EXPECT_FALSE(is_taken("Linear(64,8) Dropout(0.5) Linear(8,4)"));
-  EXPECT_FALSE(is_taken("Conv2d(1,2,3) Flatten Linear(72,4)"));
-  EXPECT_FALSE(is_taken("Linear(64,8) LogSoftmax Linear(8,4)"));
-  EXPECT_FALSE(is_taken("ReLU Linear(64,4)"));
-  EXPECT_FALSE(is_taken("Linear(64,4) ReLU"));
-  EXPECT_FALSE(is_taken("Linear(65,4)")) << "samples have 64 numbers";
-  EXPECT_FALSE(is_taken("Linear(64,3)")) << "there are four classes";
+  EXPECT_TRUE(is_taken(parse_model("Linear(64,8) ReLU Linear(8,4)")));
+  EXPECT_FALSE(is_taken(parse_model("Linear(64,8) Dropout(0.5) Linear(8,4)")));
+  EXPECT_FALSE(is_taken(parse_model("Conv2d(1,2,3) Flatten Linear(72,4)")));
+  EXPECT_FALSE(is_taken(parse_model("Linear(64,8) LogSoftmax Linear(8,4)")));
+  EXPECT_FALSE(is_taken(parse_model("ReLU Linear(64,4)")));
+  EXPECT_FALSE(is_taken(parse_model("Linear(64,4) ReLU")));
+  EXPECT_FALSE(is_taken(parse_model("Linear(65,4)"))) << "samples have 64 numbers";
+  EXPECT_FALSE(is_taken(parse_model("Linear(64,3)"))) << "there are four classes";
 }
 
 TEST_F(FusedStep, AFrozenParameterIsLeftToAutograd) {
-  const Dataset data = small_data();
   Model model = parse_model("Linear(64,8) ReLU Linear(8,4)");
   model.module->parameters()[0].set_requires_grad(false);
-  const Arena arena = share_memory(*model.module);
-  SharedModel shared(std::move(model), arena);
-  EXPECT_EQ(make_fused_step(shared, buffer_for(data, shared), kBatch), nullptr);
+  EXPECT_FALSE(is_taken(std::move(model)));
 }
 
 TEST_F(FusedStep, AModelWhoseForwardWasReplacedIsLeftToAutograd) {
-  const Dataset data = small_data();
   Model model = parse_model("Linear(64,4)");
   model.forward = [forward = model.forward](const at::Tensor& input) { return forward(input * 2); };
-  const Arena arena = share_memory(*model.module);
-  SharedModel shared(std::move(model), arena);
-  EXPECT_EQ(make_fused_step(shared, buffer_for(data, shared), kBatch), nullptr);
+  EXPECT_FALSE(is_taken(std::move(model)));
 }
 
 TEST_F(FusedStep, ALossThatIsNoNumberIsToldBeforeAnythingIsUpdated) {
