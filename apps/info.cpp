@@ -62,13 +62,16 @@ std::string machine_text(const ordered_json& machine) {
   text += fmt::format("caches         {}\n", caches_text(machine["cache_bytes"]));
   text += fmt::format("usable cpus    {} ({} in the affinity mask, then the cgroup's quota)\n",
                       machine["usable_cpus"].get<int>(), machine["cpus_in_affinity_mask"].get<int>());
+  text += fmt::format("numa nodes     {}\n", machine["numa_nodes"].get<int>());
   text += fmt::format("memory         {} available, says {}\n",
                       gibibytes(machine["memory_available_bytes"].get<std::uint64_t>()),
                       machine["memory_limit"].get<std::string>());
   text += fmt::format("limits         ulimit -n (open files) {}, -f (file size) {}, -l (locked memory) {}\n",
                       limit_text(machine["max_open_files"], ""), limit_text(machine["max_file_bytes"], " bytes"),
                       limit_text(machine["max_locked_bytes"], " bytes"));
-  return text + "shared memory  anonymous memfd segments: /dev/shm and its size do not matter\n";
+  return text + fmt::format("shared memory  anonymous memfd segments: /dev/shm and its size do not matter; {}\n",
+                            machine["huge_pages"].get<bool>() ? "in huge pages from 2 MiB on where that pays"
+                                                              : "this system gives no huge pages");
 }
 
 std::string cuda_text(const ordered_json& cuda) {

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,6 +18,7 @@
 #include "runtime/core/cpu.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/limits.h"
+#include "runtime/memory/segment.h"
 
 namespace hogpen {
 namespace {
@@ -68,6 +70,19 @@ ordered_json megahertz(const std::string& text, double unit) {
   return value > 0 ? ordered_json(value) : ordered_json();
 }
 
+/// Tried out: what the settings in /sys say, and what is given, are two things.
+bool gives_huge_pages() try {
+  return Segment::create("huge-page", std::size_t{2} << 20).mapping()->use_huge_pages() > 0;
+} catch (const Error&) {
+  return false;  // There is no memory for one.
+}
+
+int numa_nodes() {
+  int count = 0;
+  while (std::filesystem::exists(fmt::format("/sys/devices/system/node/node{}", count))) ++count;
+  return std::max(count, 1);
+}
+
 std::string kernel() {
   ::utsname name{};
   return ::uname(&name) == 0 ? fmt::format("{} {} {}", name.sysname, name.release, name.machine) : "unknown";
@@ -92,6 +107,8 @@ ordered_json describe_machine() {
           {"kernel", kernel()},
           {"cpus_in_affinity_mask", cpus_in_affinity_mask()},
           {"usable_cpus", usable_cpus()},
+          {"numa_nodes", numa_nodes()},
+          {"huge_pages", gives_huge_pages()},
           {"memory_available_bytes", memory.available_bytes},
           {"memory_limit", memory.source},
           {"max_open_files", soft_limit(RLIMIT_NOFILE)},

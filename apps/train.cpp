@@ -1,6 +1,7 @@
-#include <fcntl.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -13,9 +14,7 @@
 #include "apps/text.h"
 #include "apps/train_options.h"
 #include "runtime/core/error.h"
-#include "runtime/core/fd.h"
 #include "runtime/core/log.h"
-#include "runtime/memory/arena.h"
 
 namespace hogpen {
 namespace {
@@ -119,6 +118,7 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"step", nullptr},
       {"checkpoint", nullptr},
       {"run_dir", fs::absolute(options.run_directory).lexically_normal().string()},
+      {"engine", to_string(result.engine)},
       {"samples", result.samples},
       {"seconds", result.seconds},
       {"samples_per_second", result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0},
@@ -162,34 +162,32 @@ std::string lasting_name(const std::string& data) {
   return fs::path(data).has_parent_path() ? fs::absolute(data).lexically_normal().string() : data;
 }
 
-/// The model is made by a child of the engine: its size is known only once it is there, in the live file.
-void say_parameters(const fs::path& live_model) try {
-  Fd file(syscall_ok(::open(live_model.c_str(), O_RDONLY | O_CLOEXEC), "open of " + live_model.string()));
-  std::int64_t parameters = 0;
-  const Arena model = Arena::attach(Segment::attach(std::move(file), Segment::Access::read_only));
-  for (const TensorEntry& entry : model.header().entries) {
-    if (!is_padding(entry)) parameters += entry.spec.numel();
+std::string placement_text(const TrainStart& start, const LauncherOptions& options) {
+  const int threads = threads_of_worker(options);
+  std::string text = fmt::format("placement {} thread{} a worker", threads, plural(threads));
+  if (!options.pin_workers) text += ", on any CPU";
+  constexpr int kMostShown = 8;
+  for (int rank = 0; options.pin_workers && rank < std::min(options.workers, kMostShown); ++rank) {
+    text += fmt::format(", worker {} on CPU {}", rank, fmt::join(cpus_of_worker(options, rank), "+"));
   }
-  write_stderr(fmt::format("memory   {} parameters in {}\n", with_separators(parameters), live_model.string()));
-} catch (const Error& error) {
-  log(LogLevel::debug, "the number of parameters is not known: {}", error.what());  // Not worth a run.
+  if (options.pin_workers && options.workers > kMostShown) text += ", and so on";
+  return text + fmt::format("; {} KiB in huge pages\n", start.huge_page_bytes / 1024);
+}
+
+void say_start(const TrainStart& start, const TrainerOptions& options, int verbose) {
+  std::string text = fmt::format("engine   {}\n", to_string(start.engine));
+  text += fmt::format("memory   {} parameters in {}\n", with_separators(start.parameters), start.live_model.string());
+  if (verbose > 0) text += placement_text(start, options.launcher);
+  write_stderr(text);
 }
 
 TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& options, DatasetPair data) {
   ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .line = {.write = write_stderr}});
   Trainer trainer([text = arguments.model] { return parse_model(text); }, arguments.model, std::move(data), options);
-  auto say_parameters_once = [&, is_first = true]() mutable {
-    if (std::exchange(is_first, false)) say_parameters(options.run_directory / "live.safetensors");
-  };
   if (!arguments.quiet) {
-    trainer.on_progress([&](const TrainProgress& progress) {
-      say_parameters_once();
-      view.update(progress);
-    });
-    trainer.on_evaluation([&](const Evaluation& evaluation) {
-      say_parameters_once();
-      view.add(evaluation);
-    });
+    trainer.on_start([&](const TrainStart& start) { say_start(start, options, arguments.verbose); });
+    trainer.on_progress([&](const TrainProgress& progress) { view.update(progress); });
+    trainer.on_evaluation([&](const Evaluation& evaluation) { view.add(evaluation); });
   }
   try {
     return trainer.run();

@@ -76,6 +76,8 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "(LibTorch, any model), or auto: fused where it can");
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers. The fused engine uses one");
+  group.add_flag("--pin-workers", a.pin_workers,
+                 "Keep each worker on CPUs of its own, as many as it has threads; with -v, says which");
   group.add("--max-restarts", a.max_restarts, "N", whole_number(0, kMostInt),
             "A dead worker is replaced as long as it got somewhere: so often in a row may one die that makes no step "
             "before the run fails; 0 replaces none");
@@ -227,6 +229,7 @@ TrainerOptions trainer_options(const TrainArguments& a, std::int64_t train_sampl
                       .workers_as = a.workers_as == "threads" ? WorkersAs::threads : WorkersAs::processes,
                       .max_restarts = a.max_restarts,
                       .threads_per_worker = a.threads_per_worker,
+                      .pin_workers = a.pin_workers,
                       .grace = milliseconds(a.grace_seconds),
                       .stall_timeout = milliseconds(a.stall_timeout_seconds)};
   options.mode = update_mode(a.mode);

@@ -24,6 +24,7 @@ struct TrainArguments {
   std::string mode = "hogwild";
   std::string engine = "auto";
   int threads_per_worker = 0;
+  bool pin_workers = false;
   int max_restarts = 10;
   double grace_seconds = 5.0;
   double stall_timeout_seconds = 300.0;

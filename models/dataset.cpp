@@ -6,6 +6,7 @@
 #include <random>
 #include <system_error>
 
+#include "kernels/pixels.h"
 #include "runtime/core/error.h"
 #include "runtime/core/suggest.h"
 
@@ -38,11 +39,6 @@ Dataset::Normalization measure(std::span<const std::uint8_t> pixels) {
   const double variance = static_cast<double>(sum_of_squares) / count - mean * mean;
   const bool alike = std::ranges::adjacent_find(pixels, std::not_equal_to<>{}) == pixels.end();
   return {mean / 255.0, alike ? 1.0 : std::sqrt(variance) / 255.0};
-}
-
-void normalize(const std::uint8_t* __restrict pixels, float* __restrict out, std::size_t count, float scale,
-               float shift) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(pixels[i]) * scale + shift;
 }
 
 // Samples come in random order, so that the hardware foresees none of them: gathering would mostly wait for memory.
@@ -203,7 +199,7 @@ void Dataset::gather(std::span<const std::uint32_t> indices, const Normalization
   }
   for (std::size_t i = 0; i < indices.size(); ++i) {
     if (i + kPrefetchAhead < indices.size()) prefetch(state_->image(indices[i + kPrefetchAhead]), numel);
-    normalize(state_->image(indices[i]), images.data() + i * numel, numel, scale, shift);
+    kernels::normalize(state_->image(indices[i]), images.data() + i * numel, numel, scale, shift);
     labels[i] = state_->labels()[indices[i]];
   }
 }

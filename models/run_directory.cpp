@@ -47,15 +47,19 @@ RunDirectory::RunDirectory(const std::filesystem::path& path, const std::optiona
 
 RunDirectory::~RunDirectory() {
   std::error_code ignored;
-  std::filesystem::remove(path_ / kLive, ignored);
+  std::filesystem::remove(live(), ignored);
   if (is_new_) std::filesystem::remove(path_, ignored);  // Fails, as it should, unless it is empty.
 }
 
 void RunDirectory::show_live(const Segment& segment) {
   std::error_code error;
-  std::filesystem::remove(path_ / kLive, error);  // of a run that was killed
-  std::filesystem::create_symlink(fmt::format("/proc/{}/fd/{}", ::getpid(), segment.fd()), path_ / kLive, error);
-  if (error) throw SystemError(fmt::format("cannot make {}", (path_ / kLive).string()), error.value());
+  std::filesystem::remove(live(), error);  // of a run that was killed
+  std::filesystem::create_symlink(fmt::format("/proc/{}/fd/{}", ::getpid(), segment.fd()), live(), error);
+  if (error) throw SystemError(fmt::format("cannot make {}", live().string()), error.value());
+}
+
+std::filesystem::path RunDirectory::live() const {
+  return path_ / kLive;
 }
 
 }  // namespace hogpen::detail

@@ -25,6 +25,7 @@ class RunDirectory {
 
   /// Links `live.safetensors` to the Segment, for other processes of the same user.
   void show_live(const Segment& segment);
+  [[nodiscard]] std::filesystem::path live() const;
 
  private:
   std::filesystem::path path_;

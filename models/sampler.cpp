@@ -1,43 +1,85 @@
 #include "models/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
-#include <random>
-#include <utility>
 
 #include "runtime/core/error.h"
 
 namespace hogpen {
+namespace {
 
-EpochSampler::EpochSampler(std::int64_t samples, std::int64_t batch_size, std::uint64_t seed)
-    : batch_size_(batch_size), seed_(seed), epoch_(std::numeric_limits<std::uint64_t>::max()) {
+/// The output function of SplitMix64: every bit of the result depends on every bit of `bits`.
+std::uint64_t mix(std::uint64_t bits) {
+  bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9;
+  bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB;
+  return bits ^ (bits >> 31);
+}
+
+/// A round's function: `half` is of at most 16 bits, and its result's low ones depend on all of them.
+std::uint32_t keyed(std::uint32_t half, std::uint64_t key) {
+  const std::uint32_t product = (half ^ static_cast<std::uint32_t>(key)) * (static_cast<std::uint32_t>(key >> 32) | 1);
+  return (product ^ (product >> 16)) >> 3;
+}
+
+constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;  // SplitMix64's step
+
+std::uint32_t checked_samples(std::int64_t samples) {
   require(samples >= 1 && samples <= std::numeric_limits<std::uint32_t>::max(),
           "a data set must have 1 to 2^32 - 1 samples, but has {}", samples);
+  return static_cast<std::uint32_t>(samples);
+}
+
+}  // namespace
+
+Permutation::Permutation(std::uint32_t size, std::uint64_t seed, std::uint64_t number) noexcept : size_(size) {
+  const int bits = std::bit_width(size - 1);
+  low_bits_ = bits / 2;
+  high_bits_ = bits - low_bits_;
+  std::uint64_t state = mix(seed + kGolden) ^ number;
+  for (std::uint64_t& key : keys_) key = mix(state += kGolden);
+}
+
+void Permutation::numbers(std::uint32_t begin, std::span<std::uint32_t> out) const noexcept {
+  std::iota(out.begin(), out.end(), begin);
+  encipher(out);
+  for (std::uint32_t& number : out) {
+    while (number >= size_) encipher({&number, 1});
+  }
+}
+
+// The processor works on several numbers at a time, since none depends on the one before it.
+void Permutation::encipher(std::span<std::uint32_t> numbers) const noexcept {
+  const std::uint32_t low_mask = (1U << low_bits_) - 1;
+  const std::uint32_t high_mask = (1U << high_bits_) - 1;
+  for (std::uint32_t& number : numbers) {
+    std::uint32_t low = number & low_mask;
+    std::uint32_t high = number >> low_bits_;
+    for (std::size_t round = 0; round < kRounds; round += 2) {
+      low ^= keyed(high, keys_[round]) & low_mask;
+      high ^= keyed(low, keys_[round + 1]) & high_mask;
+    }
+    number = high << low_bits_ | low;
+  }
+}
+
+EpochSampler::EpochSampler(std::int64_t samples, std::int64_t batch_size, std::uint64_t seed)
+    : samples_(samples), batch_size_(batch_size), seed_(seed), permutation_(checked_samples(samples), seed, 0) {
   require(batch_size >= 1, "the batch size must be at least 1, but is {}", batch_size);
-  order_.resize(static_cast<std::size_t>(samples));
   batches_per_epoch_ = (samples - 1) / batch_size + 1;  // The sum of both might overflow.
 }
 
 std::span<const std::uint32_t> EpochSampler::batch(std::uint64_t number) {
   const auto per_epoch = static_cast<std::uint64_t>(batches_per_epoch_);
-  if (const std::uint64_t epoch = number / per_epoch; epoch != epoch_) shuffle(epoch);
-  const std::size_t begin = static_cast<std::size_t>(number % per_epoch) * static_cast<std::size_t>(batch_size_);
-  const std::size_t count = std::min(static_cast<std::size_t>(batch_size_), order_.size() - begin);
-  return {order_.data() + begin, count};
-}
-
-// Fisher and Yates, from the identity, so that an epoch's order depends on seed and epoch alone. Not std::shuffle: its
-// order differs between standard libraries.
-void EpochSampler::shuffle(std::uint64_t epoch) {
-  epoch_ = epoch;
-  std::seed_seq seeds{seed_, seed_ >> 32, epoch, epoch >> 32};
-  std::mt19937_64 random(seeds);
-  std::iota(order_.begin(), order_.end(), 0u);
-  for (std::size_t left = order_.size(); left > 1; --left) {
-    const std::size_t pick = ((random() >> 32) * left) >> 32;
-    std::swap(order_[left - 1], order_[pick]);
+  if (const std::uint64_t epoch = number / per_epoch; epoch != epoch_) {
+    epoch_ = epoch;
+    permutation_ = Permutation(static_cast<std::uint32_t>(samples_), seed_, epoch);
   }
+  const std::int64_t begin = static_cast<std::int64_t>(number % per_epoch) * batch_size_;
+  batch_.resize(static_cast<std::size_t>(std::min(batch_size_, samples_ - begin)));
+  permutation_.numbers(static_cast<std::uint32_t>(begin), batch_);
+  return batch_;
 }
 
 }  // namespace hogpen

@@ -42,6 +42,7 @@ struct TrainPlan {
   TrainerOptions options;
   Arena model;
   Arena optimizer_state;
+  Engine engine = Engine::automatic;  ///< never automatic
   std::int64_t flat_numel = 0;
   int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync rank 0 updates for all
   std::int64_t batches_per_epoch = 0;

@@ -20,13 +20,9 @@ constexpr int kMostSkippedInARow = 100;
 std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model) {
   const std::int64_t batch_size = std::min(plan.options.batch_size, plan.data.train.size());
   BatchBuffer buffer(plan.data.train, plan.normalization, batch_size, model.model().takes_images);
-  if (plan.options.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
-  std::unique_ptr<TrainStep> step = make_fused_step(model, buffer, batch_size);
-  if (step) return step;
-  if (plan.options.engine == Engine::automatic) return make_autograd_step(model, std::move(buffer));
-  throw UsageError(
-      "the fused engine does not take this model",
-      "it takes chains of Linear, ReLU, Tanh, Sigmoid and GELU: leave the engine to hogpen, or say autograd");
+  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size);
+  if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
+  return make_fused_step(model, std::move(buffer), batch_size);
 }
 
 /// A worker's tools: its module on the shared parameters, and all that is private to it.
@@ -193,6 +189,8 @@ void train_worker(const TrainPlan& plan, Worker& worker) {
   // Each worker draws its own dropout masks.
   at::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
   Tools tools(plan, worker.rank());
+  plan.model.segment().mapping()->prefault();
+  plan.optimizer_state.segment().mapping()->prefault();
   worker.wait_for_start();
   if (plan.options.mode == UpdateMode::sync) {
     SyncTraining(plan, worker, tools).run();

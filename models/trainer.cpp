@@ -1,9 +1,6 @@
 #include "models/trainer.h"
 
-#include <ATen/Context.h>
-#include <ATen/core/grad_mode.h>
 #include <fcntl.h>
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,11 +10,10 @@
 
 #include "models/checkpoint.h"
 #include "models/run_directory.h"
+#include "models/train_memory.h"
 #include "models/train_plan.h"
 #include "models/train_record.h"
-#include "models/train_step.h"
 #include "runtime/core/error.h"
-#include "runtime/core/fd_passing.h"
 #include "runtime/core/log.h"
 #include "runtime/process/stop_signals.h"
 
@@ -60,86 +56,12 @@ using detail::TrainPlan;
 constexpr auto kTick = 100ms;
 constexpr std::int64_t kMostEpochs = 1'000'000'000;  // times 2^32 samples is a number of batches that fits
 
-/// The Arenas of a training, with their initial or resumed values.
-struct Memory {
-  Arena model;
-  Arena optimizer_state;
-  std::int64_t flat_numel = 0;
-};
-
-int optimizer_copies(const TrainerOptions& options) {
-  return options.mode == UpdateMode::sync ? 1 : options.launcher.workers;
-}
-
-/// An optimizer's state made by another number of workers: each rank takes over an old one's, in turn.
-void load_optimizer_state(const std::filesystem::path& file, int copies, const TrainerOptions& options,
-                          const Memory& memory) {
-  if (copies == optimizer_copies(options)) return load_safetensors(file, memory.optimizer_state);
-  require(copies >= 1 && copies <= 4096, "a checkpoint's optimizer_copies must be 1 to 4096, but is {}", copies);
-  const Arena old =
-      Arena::create("old optimizer state", Optimizer::state_specs(options.optimizer, memory.flat_numel, copies));
-  load_safetensors(file, old);
-  for (const TensorEntry& entry : memory.optimizer_state.header().entries) {
-    if (is_padding(entry)) continue;
-    const at::Tensor to = memory.optimizer_state.tensor(entry.spec.name);
-    const at::Tensor from = old.tensor(entry.spec.name);
-    for (std::int64_t rank = 0; rank < to.size(0); ++rank) to[rank].copy_(from[rank % from.size(0)]);
+std::int64_t numel(const Arena& arena) {
+  std::int64_t sum = 0;
+  for (const TensorEntry& entry : arena.header().entries) {
+    if (!is_padding(entry)) sum += entry.spec.numel();
   }
-}
-
-/// Passes one sample through the model: one that does not fit the data ends here, and not in every worker.
-void check_fit(const Model& model, const Dataset& data) {
-  BatchBuffer buffer(data, data.normalization(), 1, model.takes_images);
-  const std::uint32_t first = 0;
-  const at::Tensor input = buffer.fill({&first, 1}).inputs;
-  at::Tensor output;
-  try {
-    const c10::NoGradGuard no_gradients;
-    output = model.forward(input);
-  } catch (const c10::Error& error) {
-    throw UsageError(fmt::format("the model does not take the data's samples, of shape [{}]: {}",
-                                 fmt::join(input.sizes(), ", "), error.what_without_backtrace()));
-  }
-  require(output.dim() == 2 && output.size(1) >= data.classes(),
-          "the model must have an output for each of the data's {} classes, but its output has the shape [{}]",
-          data.classes(), fmt::join(output.sizes(), ", "));
-}
-
-Memory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
-                   const TrainerOptions& options, const nlohmann::json& record) {
-  at::manual_seed(options.seed);
-  Model model = factory();
-  check_fit(model, data);
-  const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
-  const std::int64_t flat_numel = SharedModel(std::move(model), parameters).flat().numel();
-  const auto specs = Optimizer::state_specs(options.optimizer, flat_numel, optimizer_copies(options));
-  Memory memory{parameters, Arena::create("optimizer", specs), flat_numel};
-  if (!options.resume) return memory;
-  load_safetensors(model_file(*options.resume), memory.model);
-  if (!record.empty()) {
-    const int copies = record.at("optimizer_copies").get<int>();
-    load_optimizer_state(*options.resume / "optimizer.safetensors", copies, options, memory);
-  }
-  return memory;
-}
-
-/// Calls `make_memory` in a child where workers are processes: to build a model takes tensor operations, and the
-/// launcher must do none.
-Memory make_memory_isolated(const ModelFactory& factory, const std::string& description, const Dataset& data,
-                            const TrainerOptions& options, const nlohmann::json& record) {
-  const auto [mine, childs] = socket_pair();
-  run_isolated(options.launcher.workers_as, [&, socket = childs.get()] {
-    const Memory made = make_memory(factory, description, data, options, record);
-    send_fd(socket, made.model.segment().fd());
-    send_fd(socket, made.optimizer_state.segment().fd());
-    syscall_ok(::write(socket, &made.flat_numel, sizeof(made.flat_numel)), "write to the launcher");
-  });
-  const Deadline soon = Deadline::after(1s);
-  Arena model = Arena::attach(Segment::attach(receive_fd(mine.get(), soon)));
-  Arena optimizer_state = Arena::attach(Segment::attach(receive_fd(mine.get(), soon)));
-  std::int64_t flat_numel = 0;
-  syscall_ok(::read(mine.get(), &flat_numel, sizeof(flat_numel)), "read from the child that made the model");
-  return {std::move(model), std::move(optimizer_state), flat_numel};
+  return sum;
 }
 
 /// Samples per second over the latest second or so.
@@ -200,6 +122,8 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
   require(options_.evaluate_every >= 0, "evaluate_every must not be negative, but is {}", options_.evaluate_every);
   require(options_.checkpoint_every >= 0, "checkpoint_every must not be negative, but is {}",
           options_.checkpoint_every);
+  require(!options_.step || options_.engine == Engine::automatic,
+          "an own step leaves no engine to choose, but engine is {}", to_string(options_.engine));
   options_.optimizer.check();
   // A worker that died took its part of a synchronous step along: there is nothing to go on with but a checkpoint.
   if (options_.mode == UpdateMode::sync) options_.launcher.max_restarts = 0;
@@ -215,7 +139,7 @@ TrainResult Trainer::run() {
   options_.schedule.check();
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
-  Memory memory = make_memory_isolated(factory_, description_, data_.train, options_, record);
+  detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -224,14 +148,23 @@ TrainResult Trainer::run() {
                  .options = options_,
                  .model = std::move(memory.model),
                  .optimizer_state = std::move(memory.optimizer_state),
-                 .flat_numel = memory.flat_numel,
-                 .optimizer_copies = optimizer_copies(options_),
+                 .engine = memory.facts.engine,
+                 .flat_numel = memory.facts.flat_numel,
+                 .optimizer_copies = detail::optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
                  .first_batch = first_batch,
                  .total_batches = static_cast<std::uint64_t>(per_epoch * options_.epochs),
                  .evaluations_fd = evaluations.write_end()};
   plan.share();
   directory.show_live(plan.model.segment());
+  const std::uint64_t huge_page_bytes =
+      plan.model.segment().mapping()->use_huge_pages() + plan.optimizer_state.segment().mapping()->use_huge_pages();
+  if (on_start_) {
+    on_start_({.engine = plan.engine,
+               .parameters = numel(plan.model),
+               .live_model = directory.live(),
+               .huge_page_bytes = huge_page_bytes});
+  }
   if (plan.has_nothing_to_train()) {
     log(LogLevel::warning,
         "{} has been trained for {:g} of {} epochs: nothing is left to train; a larger --epochs goes on",
@@ -248,6 +181,7 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
     launcher.on_death([&plan](const WorkerExit&) { plan.shared().round.break_for_all(); });
   }
   TrainResult result;
+  result.engine = plan.engine;
   Speedometer speedometer;
   launcher.every(kTick, [&] {
     evaluations.read_all(result.evaluation, on_evaluation_);

@@ -41,6 +41,12 @@ class Mapping {
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::size_t size_bytes() const noexcept { return size_; }
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+  /// Moves the memory into huge pages, for all processes, and returns how many bytes lie in such: 0 where the memory is
+  /// smaller than one or the system gives none. Needs Linux 6.1; /sys/kernel/mm/transparent_hugepage need not say so.
+  std::size_t use_huge_pages() const noexcept;
+  /// Maps every page now, for this process, instead of at the first access. Does nothing before Linux 5.14.
+  void prefault() const noexcept;
   [[nodiscard]] FileId file() const noexcept { return file_; }
   /// Whether the other processes of the family can find it on the board of segments.
   [[nodiscard]] bool is_posted() const noexcept { return is_posted_.load(); }

@@ -50,6 +50,13 @@ void require_allowed(std::span<const int> cpus) {
   }
 }
 
+std::vector<int> share_of_cpus(std::span<const int> cpus, int share, int count) {
+  std::vector<int> mine(std::min(static_cast<std::size_t>(count), cpus.size()));
+  const std::size_t first = static_cast<std::size_t>(share) * mine.size();
+  for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = cpus[(first + i) % cpus.size()];
+  return mine;
+}
+
 void leave_cpu(int cpu, std::span<const int> cpus) noexcept {
   if (::sched_getcpu() != cpu) return;
   const CpuSet set(CPU_ALLOC(kMostCpus));

@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/process/affinity.h"
 #include "runtime/process/process.h"
 
 namespace hogpen::detail {
@@ -14,7 +15,7 @@ namespace {
 
 class ProcessIncarnation final : public Incarnation {
  public:
-  ProcessIncarnation(ControlBlock& control, int rank, int threads, const WorkerBody& body)
+  ProcessIncarnation(ControlBlock& control, int rank, int threads, std::vector<int> cpus, const WorkerBody& body)
       : process_(Process::start(
             [&] {
               Worker worker(control, rank);
@@ -23,6 +24,7 @@ class ProcessIncarnation final : public Incarnation {
             {.name = rank < control.workers() ? fmt::format("hogpen-{}", rank) : "hogpen-keeper",
              .rank = rank,
              .threads = threads,
+             .cpus = std::move(cpus),
              .report = &control.slot(rank).report,
              .ignore_stop_signals = true})) {
     control.slot(rank).pid.store(process_.pid());
@@ -41,15 +43,17 @@ class ProcessIncarnation final : public Incarnation {
 
 class ThreadIncarnation final : public Incarnation {
  public:
-  ThreadIncarnation(std::shared_ptr<ControlBlock> control, int rank, int threads, const WorkerBody& body)
+  ThreadIncarnation(std::shared_ptr<ControlBlock> control, int rank, int threads, std::vector<int> cpus,
+                    const WorkerBody& body)
       : state_(std::make_shared<State>()), rank_(rank), control_(std::move(control)) {
     state_->ended = Fd(syscall_ok(::eventfd(0, EFD_CLOEXEC), "eventfd"));
     control_->slot(rank).report.clear();
     // The thread owns all it uses: it may outlive the supervisor that gave up on it.
-    thread_ = std::thread([state = state_, shared = control_, rank, threads, body] {
+    thread_ = std::thread([state = state_, shared = control_, rank, threads, cpus = std::move(cpus), body] {
       at::set_num_threads(threads);
       state->exit_code = run_and_report(
           [&] {
+            if (!cpus.empty()) set_affinity(cpus);
             Worker worker(*shared, rank);
             body(worker);
           },
@@ -88,11 +92,11 @@ class ThreadIncarnation final : public Incarnation {
 }  // namespace
 
 std::unique_ptr<Incarnation> start_incarnation(WorkersAs workers_as, std::shared_ptr<ControlBlock> control, int rank,
-                                               int threads, const WorkerBody& body) {
+                                               int threads, std::vector<int> cpus, const WorkerBody& body) {
   if (workers_as == WorkersAs::threads) {
-    return std::make_unique<ThreadIncarnation>(std::move(control), rank, threads, body);
+    return std::make_unique<ThreadIncarnation>(std::move(control), rank, threads, std::move(cpus), body);
   }
-  return std::make_unique<ProcessIncarnation>(*control, rank, threads, body);
+  return std::make_unique<ProcessIncarnation>(*control, rank, threads, std::move(cpus), body);
 }
 
 }  // namespace hogpen::detail

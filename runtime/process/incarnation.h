@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "runtime/core/error.h"
 #include "runtime/process/launcher.h"
@@ -22,9 +23,10 @@ class Incarnation {
   virtual bool kill() noexcept = 0;
 };
 
-/// Starts `body` as worker `rank` with `threads` threads for LibTorch.
+/// Starts `body` as worker `rank` with `threads` threads for LibTorch, on `cpus` alone unless they are empty.
 [[nodiscard]] std::unique_ptr<Incarnation> start_incarnation(WorkersAs workers_as,
                                                              std::shared_ptr<ControlBlock> control, int rank,
-                                                             int threads, const WorkerBody& body);
+                                                             int threads, std::vector<int> cpus,
+                                                             const WorkerBody& body);
 
 }  // namespace hogpen::detail

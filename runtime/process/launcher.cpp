@@ -3,10 +3,22 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/memory/limits.h"
+#include "runtime/process/affinity.h"
 #include "runtime/process/process.h"
 #include "runtime/process/supervisor.h"
 
 namespace hogpen {
+
+int threads_of_worker(const LauncherOptions& options) {
+  if (options.threads_per_worker > 0) return options.threads_per_worker;
+  return std::max(1, usable_cpus() / options.workers);
+}
+
+std::vector<int> cpus_of_worker(const LauncherOptions& options, int rank) {
+  if (!options.pin_workers) return {};
+  return share_of_cpus(allowed_cpus(), rank, threads_of_worker(options));
+}
 
 Launcher::Launcher(LauncherOptions options) : options_(options) {
   require(options.workers >= 1 && options.workers <= 4096, "the number of workers must be 1 to 4096, but is {}",

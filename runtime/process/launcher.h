@@ -24,11 +24,17 @@ struct LauncherOptions {
   WorkersAs workers_as = WorkersAs::processes;
   int max_restarts = 10;
   int threads_per_worker = 0;              ///< of LibTorch's parallel regions; 0: usable CPUs / workers, at least 1
+  bool pin_workers = false;                ///< each to CPUs of its own, as many as it has threads: `share_of_cpus`
   std::chrono::milliseconds grace{5'000};  ///< from asking workers to stop to SIGKILL
   std::chrono::milliseconds keeper_grace{60'000};  ///< from the end of the workers to SIGKILL of the keeper
   std::chrono::milliseconds stall_timeout{0};  ///< a worker without a step boundary for so long is replaced; 0: never
   bool handle_signals = true;  ///< SIGINT and SIGTERM ask for the end; a second one kills (threads: the process)
 };
+
+/// The threads of each worker: `threads_per_worker`, or its part of the usable CPUs.
+[[nodiscard]] int threads_of_worker(const LauncherOptions& options);
+/// The CPUs to which a worker is pinned: empty for one that is not.
+[[nodiscard]] std::vector<int> cpus_of_worker(const LauncherOptions& options, int rank);
 
 /// How a launch went.
 struct LaunchReport {

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "runtime/core/log.h"
-#include "runtime/memory/limits.h"
 
 namespace hogpen::detail {
 namespace {
@@ -34,8 +33,7 @@ Supervisor::Supervisor(const LauncherOptions& options, std::shared_ptr<ControlBl
     : options_(options),
       control_(std::move(control)),
       callbacks_(std::move(callbacks)),
-      threads_(options.threads_per_worker > 0 ? options.threads_per_worker
-                                              : std::max(1, usable_cpus() / options.workers)),
+      threads_(threads_of_worker(options)),
       epoll_(syscall_ok(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")) {
   if (!options_.handle_signals) return;
   watch(epoll_, signals_.emplace().fd(), kSignalEvent);
@@ -67,6 +65,7 @@ void Supervisor::start(int rank) {
   slot.heartbeat.store(0);
   const std::uint64_t steps_before = steps_of(rank);
   Life life{.incarnation = start_incarnation(options_.workers_as, control_, rank, threads_,
+                                             is_keeper(rank) ? std::vector<int>() : cpus_of_worker(options_, rank),
                                              is_keeper(rank) ? callbacks_.keeper : callbacks_.body),
             .began = Deadline::Clock::now(),
             .steps_before = steps_before};

@@ -86,6 +86,20 @@ class Results(hogpen.CommandTest):
         self.assertEqual(again["accuracy"], result["accuracy"])
         self.assertAlmostEqual(again["loss"], result["loss"], places=6)
 
+    def test_the_engine_is_named_before_the_first_step_and_in_the_result(self):
+        for asked, taken in ("auto", "fused"), ("autograd", "autograd"):
+            result = self.succeed("train", *hogpen.SMALL, "--run-dir", asked, "--json", "--engine", asked)
+            self.assertEqual(json.loads(result.stdout)["engine"], taken)
+            self.assertRegex(result.stderr, rf"(?m)^engine   {taken}$")
+
+    def test_verbose_says_where_workers_and_parameters_are(self):
+        cpus = sorted(os.sched_getaffinity(0))
+        result = self.succeed("train", *hogpen.SMALL, "--run-dir=pinned", "-v", "--pin-workers", "--threads-per-worker=1")
+        self.assertIn(f"placement 1 thread a worker, worker 0 on CPU {cpus[0]}, worker 1 on CPU {cpus[1 % len(cpus)]}; "
+                      "0 KiB in huge pages", result.stderr)
+        result = self.succeed("train", *hogpen.SMALL, "--run-dir=free", "-v", "--threads-per-worker=2")
+        self.assertIn("placement 2 threads a worker, on any CPU; ", result.stderr)
+
     def test_it_learns(self):
         result = self.succeed("train", "--data=synthetic:2000", "--epochs=5", "--workers=2", "--json")
         self.assertGreater(json.loads(result.stdout)["accuracy"], 0.9)

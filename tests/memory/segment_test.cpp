@@ -50,6 +50,47 @@ TEST(Segment, OfOneByteIsASegment) {
   EXPECT_EQ(Segment::create("byte", 1).size_bytes(), 1);
 }
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+TEST(Segment, BeginsWhereAHugePageCouldAndTakesNoMoreAddressesThanItNeeds) {
+  const Segment large = Segment::create("large", 2 * kHugePage + 100);
+  const auto begin = reinterpret_cast<std::uintptr_t>(large.data());
+  EXPECT_EQ(begin % kHugePage, 0U);
+  const std::string maps = read_file("/proc/self/maps");
+  EXPECT_NE(maps.find(fmt::format("{:x}-{:x} ", begin, begin + 2 * kHugePage + 4096)), std::string::npos) << maps;
+}
+
+TEST(Segment, KeepsItsBytesInHugePagesAlsoForAChild) {
+  const Segment segment = Segment::create("huge", 2 * kHugePage + 100);
+  for (std::size_t i = 0; i < segment.size_bytes(); i += 1000) segment.data()[i] = static_cast<std::byte>(i / 1000);
+  const std::size_t huge = segment.mapping()->use_huge_pages();
+  if (huge == 0) GTEST_SKIP() << "this system gives no huge pages";
+  EXPECT_EQ(huge, 2 * kHugePage);
+  const auto is_as_written = [&] {
+    for (std::size_t i = 0; i < segment.size_bytes(); i += 1000) {
+      if (segment.data()[i] != static_cast<std::byte>(i / 1000)) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(is_as_written());
+  EXPECT_EQ(exit_code_of_child([&] { return is_as_written() ? 0 : 1; }), 0);
+}
+
+TEST(Segment, SmallerThanAHugePageLiesInNone) {
+  EXPECT_EQ(Segment::create("small", kHugePage - 1).mapping()->use_huge_pages(), 0U);
+}
+
+TEST(Segment, IsMappedAtOnceByPrefault) {
+  const Segment segment = Segment::create("prefault", 64 * 4096);
+  const auto resident_kib = [] {
+    const std::string maps = read_file("/proc/self/smaps");
+    return std::stol(maps.substr(maps.find("Rss:", maps.find("hogpen:prefault")) + 4));
+  };
+  EXPECT_EQ(resident_kib(), 0);
+  segment.mapping()->prefault();
+  EXPECT_EQ(resident_kib(), 64 * 4);
+}
+
 TEST(Segment, AChildsWriteIsSeenByItsParent) {
   const Segment segment = Segment::create("up", 4096);
   EXPECT_EQ(exit_code_of_child([&] {

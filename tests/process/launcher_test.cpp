@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "runtime/process/affinity.h"
 #include "runtime/process/process.h"
 
 namespace hogpen {
@@ -79,6 +80,19 @@ TEST_P(LauncherTest, WorkersShareTheWorkAndDoEachChunkOnce) {
     EXPECT_EQ(launcher.control().total_samples(), kChunks * (kChunks + 1) / 2);
     EXPECT_EQ(launcher.control().mean_loss(), 0.5);
   }
+}
+
+TEST_P(LauncherTest, PinnedWorkersRunOnCpusOfTheirOwn) {
+  const std::vector<int> all = allowed_cpus();
+  LauncherOptions pinned = options(3);
+  pinned.pin_workers = true;
+  Launcher launcher(pinned);
+  launcher.set_keeper([&](Worker&) { require(allowed_cpus() == all, "the keeper may not run on all CPUs"); });
+  launcher.run([&](Worker& worker) {
+    const auto mine = static_cast<std::size_t>(worker.rank()) % all.size();
+    require(allowed_cpus() == std::vector{all[mine]}, "worker {} may run elsewhere", worker.rank());
+  });
+  EXPECT_EQ(allowed_cpus(), all);
 }
 
 TEST_P(LauncherTest, NobodyBeginsBeforeAllHaveCome) {

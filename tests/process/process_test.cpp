@@ -339,6 +339,15 @@ TEST(Affinity, AChildRunsOnTheCpusItWasGiven) {
       .join();
 }
 
+TEST(Affinity, IsDealtInSharesThatBeginAgainWhenTheCpusRunOut) {
+  const std::vector<int> cpus = {2, 3, 5, 7, 11};
+  EXPECT_EQ(share_of_cpus(cpus, 0, 1), (std::vector{2}));
+  EXPECT_EQ(share_of_cpus(cpus, 6, 1), (std::vector{3}));
+  EXPECT_EQ(share_of_cpus(cpus, 1, 2), (std::vector{5, 7}));
+  EXPECT_EQ(share_of_cpus(cpus, 2, 2), (std::vector{11, 2}));
+  EXPECT_EQ(share_of_cpus(cpus, 3, 100), cpus);
+}
+
 TEST(Affinity, ACpuThatIsNotAllowedIsNamed) {
   const std::size_t descriptors = open_descriptors();
   try {

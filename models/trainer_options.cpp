@@ -1,6 +1,7 @@
+#include "models/trainer_options.h"
+
 #include <fmt/format.h>
 
-#include "models/trainer.h"
 #include "runtime/core/error.h"
 
 namespace hogpen {
@@ -27,10 +28,24 @@ std::string to_string(UpdateMode mode) {
 }
 
 Engine engine_named(const std::string& name) {
-  if (name == "auto") return Engine::automatic;
-  if (name == "fused") return Engine::fused;
-  if (name == "autograd") return Engine::autograd;
+  for (const Engine engine : {Engine::automatic, Engine::fused, Engine::autograd}) {
+    if (name == to_string(engine)) return engine;
+  }
   throw UsageError(fmt::format("unknown engine '{}'", name), "one of auto, fused, autograd");
+}
+
+std::string to_string(Engine engine) {
+  switch (engine) {
+    case Engine::automatic:
+      return "auto";
+    case Engine::fused:
+      return "fused";
+    case Engine::autograd:
+      return "autograd";
+    case Engine::own:
+      return "own";
+  }
+  return "?";
 }
 
 }  // namespace hogpen
