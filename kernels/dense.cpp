@@ -10,29 +10,29 @@
 namespace hogpen::kernels {
 namespace {
 
-const DenseLoops& loops() {
-  return for_this_cpu(DEFAULT::kDenseLoops, AVX2::kDenseLoops, AVX512::kDenseLoops);
-}
-
 /// dw (+)= alpha dyᵀ x, and for the bias the same with a column of ones for x.
 void weight_products(const float* dy, const float* x, float alpha, bool adds, float* dw, float* db, std::size_t rows,
                      std::size_t in, std::size_t out) {
   constexpr float kOne = 1.0F;
-  loops().add_products({.data = dy, .row_stride = 1, .column_stride = out}, x, alpha, adds, dw, out, in, rows);
+  dense_loops().add_products({.data = dy, .row_stride = 1, .column_stride = out}, x, alpha, adds, dw, out, in, rows);
   if (db == nullptr) return;
-  loops().add_products({.data = &kOne, .row_stride = 0, .column_stride = 0}, dy, alpha, adds, db, 1, out, rows);
+  dense_loops().add_products({.data = &kOne, .row_stride = 0, .column_stride = 0}, dy, alpha, adds, db, 1, out, rows);
 }
 
 }  // namespace
 
+const DenseLoops& dense_loops() noexcept {
+  return for_this_cpu(DEFAULT::kDenseLoops, AVX2::kDenseLoops, AVX512::kDenseLoops);
+}
+
 void linear_forward(const float* x, const float* w, const float* b, float* y, std::size_t rows, std::size_t in,
                     std::size_t out) {
-  loops().dot_products(x, w, b, y, rows, out, in);
+  dense_loops().dot_products(x, w, b, y, rows, out, in);
 }
 
 void linear_backward_input(const float* dy, const float* w, float* dx, std::size_t rows, std::size_t in,
                            std::size_t out) {
-  loops().add_products({.data = dy, .row_stride = out, .column_stride = 1}, w, 1.0F, false, dx, rows, in, out);
+  dense_loops().add_products({.data = dy, .row_stride = out, .column_stride = 1}, w, 1.0F, false, dx, rows, in, out);
 }
 
 void linear_backward_weight(const float* dy, const float* x, float* dw, float* db, std::size_t rows, std::size_t in,
@@ -57,12 +57,12 @@ void activation_forward(Activation activation, const float* x, float* y, std::si
     case Activation::sigmoid:
       return apply(UnaryOp::Kind::sigmoid);
     case Activation::gelu:
-      return loops().gelu(x, y, n);
+      return dense_loops().gelu(x, y, n);
   }
 }
 
 void activation_backward(Activation activation, const float* x, const float* y, float* dy, std::size_t n) {
-  loops().activate_backward(activation, x, y, dy, n);
+  dense_loops().activate_backward(activation, x, y, dy, n);
 }
 
 double softmax_cross_entropy(float* logits, std::span<const std::int64_t> labels, std::size_t classes) {

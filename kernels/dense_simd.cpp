@@ -4,27 +4,55 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/simd.h"
 
 namespace hogpen::kernels::CPU_CAPABILITY {
 namespace {
 
-using Vector = at::vec::Vectorized<float>;
+using Vector = FloatVector;
 constexpr std::size_t kWidth = Vector::size();
 
-// A block's results and operands must fit the registers: 32 vectors with AVX-512, else 16.
+// The largest blocks. A block's results and operands must fit the registers: 32 vectors with AVX-512, else 16.
 #if defined(CPU_CAPABILITY_AVX512)
 constexpr std::size_t kDotRows = 4;
 constexpr std::size_t kDotColumns = 4;
 constexpr std::size_t kSumRows = 8;
-constexpr std::size_t kSumVectors = 3;
 #else
 constexpr std::size_t kDotRows = 3;
 constexpr std::size_t kDotColumns = 3;
-constexpr std::size_t kSumRows = 4;
-constexpr std::size_t kSumVectors = 2;
+constexpr std::size_t kSumRows = 6;
 #endif
+constexpr std::size_t kSumVectors = 3;
+
+/// Rows of a block of so many vectors.
+constexpr std::size_t sum_rows(std::size_t vectors) {
+  return kSumRows == 6 && vectors == 3 ? 4 : kSumRows;
+}
+
+/// Calls f(size), with the size as a constant; at most kMost.
+template <std::size_t kMost, class F>
+void with_constant(std::size_t size, const F& f) {
+  if constexpr (kMost > 1) {
+    if (size != kMost) return with_constant<kMost - 1>(size, f);
+  }
+  f(std::integral_constant<std::size_t, kMost>());
+}
+
+/// Calls f(begin, size) for as few blocks of [0, n) as there can be, of nearly equal sizes: a block much smaller than
+/// the largest waits for its sums instead of for the multipliers.
+template <std::size_t kMost, class F>
+void for_each_block(std::size_t n, const F& f) {
+  const std::size_t blocks = (n + kMost - 1) / kMost;
+  const std::size_t size = n / blocks;
+  const std::size_t larger = n % blocks;
+  for (std::size_t i = 0, begin = 0; i < blocks; ++i) {
+    const std::size_t count = size + (i < larger ? 1 : 0);
+    with_constant<kMost>(count, [&](auto constant) { f(begin, constant); });
+    begin += count;
+  }
+}
 
 float sum_of(const Vector& v) {
 #if defined(CPU_CAPABILITY_AVX512)
@@ -39,112 +67,80 @@ float sum_of(const Vector& v) {
 #endif
 }
 
-Vector load(const float* from, std::size_t count) {
-  return count == kWidth ? Vector::loadu(from) : Vector::loadu(from, static_cast<std::int16_t>(count));
-}
-
 /// kRows rows of x times kColumns rows of w.
 template <std::size_t kRows, std::size_t kColumns>
 void dot_block(const float* x, const float* w, const float* b, float* y, std::size_t columns, std::size_t k) {
   Vector sums[kRows][kColumns];
   for (auto& row : sums) std::fill_n(row, kColumns, Vector(0.0F));
-  const auto add = [&](std::size_t at, std::size_t count) {
+  for_each_vector(k, [&](std::size_t at, const auto& lanes) {
     Vector weights[kColumns];
-    for (std::size_t j = 0; j < kColumns; ++j) weights[j] = load(w + j * k + at, count);
+    for (std::size_t j = 0; j < kColumns; ++j) weights[j] = lanes.load(w + j * k + at);
     for (std::size_t i = 0; i < kRows; ++i) {
-      const Vector value = load(x + i * k + at, count);
+      const Vector value = lanes.load(x + i * k + at);
       for (std::size_t j = 0; j < kColumns; ++j) sums[i][j] = at::vec::fmadd(value, weights[j], sums[i][j]);
     }
-  };
-  std::size_t at = 0;
-  for (; at + kWidth <= k; at += kWidth) add(at, kWidth);
-  if (at < k) add(at, k - at);
+  });
   for (std::size_t i = 0; i < kRows; ++i) {
     for (std::size_t j = 0; j < kColumns; ++j) y[i * columns + j] = sum_of(sums[i][j]) + (b != nullptr ? b[j] : 0.0F);
   }
 }
 
-template <std::size_t kColumns>
-void dot_columns(const float* x, const float* w, const float* b, float* y, std::size_t rows, std::size_t columns,
-                 std::size_t k) {
-  std::size_t i = 0;
-  for (; i + kDotRows <= rows; i += kDotRows)
-    dot_block<kDotRows, kColumns>(x + i * k, w, b, y + i * columns, columns, k);
-  for (; i < rows; ++i) dot_block<1, kColumns>(x + i * k, w, b, y + i * columns, columns, k);
-}
-
-// Reads shared weights while others write them: the other side of the allowed data race. Not inlined, so that the
-// stacks of ThreadSanitizer show the name that tests/tsan.supp suppresses.
+// Its reads of w and b race with other workers' updates: see kernels/update.cpp. Not inlined for the same reason.
 [[gnu::noinline]] void racy_dot_products(const float* x, const float* w, const float* b, float* y, std::size_t rows,
                                          std::size_t columns, std::size_t k) {
-  const auto bias_at = [b](std::size_t j) { return b != nullptr ? b + j : nullptr; };
-  std::size_t j = 0;
-  for (; j + kDotColumns <= columns; j += kDotColumns) {
-    dot_columns<kDotColumns>(x, w + j * k, bias_at(j), y + j, rows, columns, k);
-  }
-  for (; j < columns; ++j) dot_columns<1>(x, w + j * k, bias_at(j), y + j, rows, columns, k);
+  for_each_block<kDotColumns>(columns, [&](std::size_t j, auto column_count) {
+    const float* const bias = b != nullptr ? b + j : nullptr;
+    for_each_block<kDotRows>(rows, [&](std::size_t i, auto row_count) {
+      dot_block<row_count(), column_count()>(x + i * k, w + j * k, bias, y + i * columns + j, columns, k);
+    });
+  });
 }
 
-/// kRows rows of c, and of their columns kVectors vectors; of the last vector `count` elements.
-template <std::size_t kRows, std::size_t kVectors>
+/// kRows rows of c, and of their columns kVectors vectors; of the last vector some lanes.
+template <std::size_t kRows, std::size_t kVectors, class Lanes>
 void sum_block(const Strided& a, const float* b, float alpha, bool adds, float* c, std::size_t n, std::size_t k,
-               std::size_t count) {
-  const auto count_of = [count](std::size_t v) { return v + 1 == kVectors ? count : kWidth; };
+               const Lanes& last_lanes) {
+  const auto load = [&](const float* row, std::size_t v) {
+    return v + 1 < kVectors ? Vector::loadu(row + v * kWidth) : last_lanes.load(row + v * kWidth);
+  };
   Vector sums[kRows][kVectors];
   for (auto& row : sums) std::fill_n(row, kVectors, Vector(0.0F));
   for (std::size_t p = 0; p < k; ++p) {
     Vector values[kVectors];
-    for (std::size_t v = 0; v < kVectors; ++v) values[v] = load(b + p * n + v * kWidth, count_of(v));
+    for (std::size_t v = 0; v < kVectors; ++v) values[v] = load(b + p * n, v);
     for (std::size_t i = 0; i < kRows; ++i) {
       const Vector factor(a.data[i * a.row_stride + p * a.column_stride]);
       for (std::size_t v = 0; v < kVectors; ++v) sums[i][v] = at::vec::fmadd(factor, values[v], sums[i][v]);
     }
   }
   for (std::size_t i = 0; i < kRows; ++i) {
+    float* const row = c + i * n;
     for (std::size_t v = 0; v < kVectors; ++v) {
-      float* const to = c + i * n + v * kWidth;
-      const Vector before = adds ? load(to, count_of(v)) : Vector(0.0F);
-      at::vec::fmadd(Vector(alpha), sums[i][v], before).store(to, static_cast<std::int16_t>(count_of(v)));
+      const Vector sum = at::vec::fmadd(Vector(alpha), sums[i][v], adds ? load(row, v) : Vector(0.0F));
+      v + 1 < kVectors ? sum.store(row + v * kWidth) : last_lanes.store(sum, row + v * kWidth);
     }
   }
-}
-
-template <std::size_t kVectors>
-void sum_columns(const Strided& a, const float* b, float alpha, bool adds, float* c, std::size_t m, std::size_t n,
-                 std::size_t k, std::size_t count) {
-  const auto rows_from = [&](std::size_t i) {
-    return Strided{a.data + i * a.row_stride, a.row_stride, a.column_stride};
-  };
-  std::size_t i = 0;
-  for (; i + kSumRows <= m; i += kSumRows) {
-    sum_block<kSumRows, kVectors>(rows_from(i), b, alpha, adds, c + i * n, n, k, count);
-  }
-  for (; i < m; ++i) sum_block<1, kVectors>(rows_from(i), b, alpha, adds, c + i * n, n, k, count);
 }
 
 // The allowed data race of hogpen, when c is shared: see kernels/update.cpp. Not inlined for the same reason.
 [[gnu::noinline]] void racy_add_products(const Strided& a, const float* b, float alpha, bool adds, float* c,
                                          std::size_t m, std::size_t n, std::size_t k) {
-  constexpr std::size_t kColumns = kSumVectors * kWidth;
-  std::size_t j = 0;
-  for (; j + kColumns <= n; j += kColumns) sum_columns<kSumVectors>(a, b + j, alpha, adds, c + j, m, n, k, kWidth);
-  for (; j < n; j += kWidth) sum_columns<1>(a, b + j, alpha, adds, c + j, m, n, k, std::min(kWidth, n - j));
-}
-
-/// Calls f(begin, count) for each vector of an array.
-template <class F>
-void for_each_vector(std::size_t n, const F& f) {
-  std::size_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) f(i, kWidth);
-  if (i < n) f(i, n - i);
+  for_each_block<kSumVectors>((n + kWidth - 1) / kWidth, [&](std::size_t vector, auto vectors) {
+    const std::size_t j = vector * kWidth;
+    for_each_block<sum_rows(vectors())>(m, [&](std::size_t i, auto rows) {
+      const Strided left = {a.data + i * a.row_stride, a.row_stride, a.column_stride};
+      with_lanes(std::min(kWidth, n - j - (vectors() - 1) * kWidth), [&](const auto& lanes) {
+        sum_block<rows(), vectors()>(left, b + j, alpha, adds, c + i * n + j, n, k, lanes);
+      });
+    });
+  });
 }
 
 /// dy *= f(value).
 template <class F>
 void scale_vectors(const float* value, float* dy, std::size_t n, const F& f) {
-  for_each_vector(n, [&](std::size_t i, std::size_t count) {
-    (load(dy + i, count) * f(load(value + i, count))).store(dy + i, static_cast<std::int16_t>(count));
-  });
+  for_each_vector(
+      n, [&](std::size_t i, const auto& lanes) { lanes.store(lanes.load(dy + i) * f(lanes.load(value + i)), dy + i); });
 }
 
 /// The share of a standard normal distribution that lies below x.
@@ -157,9 +153,9 @@ Vector normal_density(const Vector& x) {
 }
 
 void gelu(const float* x, float* y, std::size_t n) {
-  for_each_vector(n, [&](std::size_t i, std::size_t count) {
-    const Vector value = load(x + i, count);
-    (value * normal_cdf(value)).store(y + i, static_cast<std::int16_t>(count));
+  for_each_vector(n, [&](std::size_t i, const auto& lanes) {
+    const Vector value = lanes.load(x + i);
+    lanes.store(value * normal_cdf(value), y + i);
   });
 }
 

@@ -22,6 +22,9 @@ struct DenseLoops {
   void (*activate_backward)(Activation activation, const float* x, const float* y, float* dy, std::size_t n);
 };
 
+/// Those of this CPU.
+[[nodiscard]] const DenseLoops& dense_loops() noexcept;
+
 // One for each instruction set that dense_simd.cpp is compiled for.
 namespace DEFAULT {
 extern const DenseLoops kDenseLoops;
