@@ -48,6 +48,7 @@ const std::vector<LayerType>& layer_types() {
       {"MaxPool2d", Kind::max_pool2d, {{"kernel", "kernel_size", size}, {"stride", "stride", size, 0}}},
       {"Flatten", Kind::flatten},
       {"Dropout", Kind::dropout, {{"p", "p", probability, 0.5}}},
+      {"Dropout2d", Kind::dropout2d, {{"p", "p", probability, 0.5}}},
       {"ReLU", Kind::relu},
       {"Tanh", Kind::tanh},
       {"Sigmoid", Kind::sigmoid},

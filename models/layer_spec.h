@@ -28,7 +28,7 @@ class ModelText {
 ///
 /// Sharing: a value.
 struct LayerSpec {
-  enum class Kind { linear, conv2d, max_pool2d, flatten, dropout, relu, tanh, sigmoid, gelu, log_softmax };
+  enum class Kind { linear, conv2d, max_pool2d, flatten, dropout, dropout2d, relu, tanh, sigmoid, gelu, log_softmax };
 
   Kind kind = Kind::relu;
   std::map<std::string, double> arguments;  ///< by the names in `parse_model`; what the text left out has its default

@@ -22,7 +22,8 @@ namespace nn = torch::nn;
 using Kind = LayerSpec::Kind;
 
 bool is_elementwise(Kind kind) {
-  return kind != Kind::linear && kind != Kind::conv2d && kind != Kind::max_pool2d && kind != Kind::flatten;
+  return kind != Kind::linear && kind != Kind::conv2d && kind != Kind::max_pool2d && kind != Kind::dropout2d &&
+         kind != Kind::flatten;
 }
 
 bool takes_images(const std::vector<LayerSpec>& layers) {
@@ -44,7 +45,7 @@ class FlowCheck {
     }
     const bool wants_images = layer.kind != Kind::linear;
     if (wants_images != images_) refuse_kind(layer);
-    if (layer.kind == Kind::max_pool2d) return;
+    if (layer.kind == Kind::max_pool2d || layer.kind == Kind::dropout2d) return;
     if (width_ != 0 && width_ != layer.integer("in")) refuse_width(layer);
     width_ = layer.integer("out");
   }
@@ -111,6 +112,8 @@ void append(nn::Sequential& net, const LayerSpec& layer) {
       return net->push_back(nn::Flatten());
     case Kind::dropout:
       return net->push_back(nn::Dropout(layer.number("p")));
+    case Kind::dropout2d:
+      return net->push_back(nn::Dropout2d(layer.number("p")));
     case Kind::relu:
       return net->push_back(nn::ReLU());
     case Kind::tanh:

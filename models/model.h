@@ -34,10 +34,10 @@ using ModelFactory = std::function<Model()>;
 /// PyTorch ("0.weight").
 ///
 /// Layers: Linear(in, out[, bias=false]), Conv2d(in, out, kernel[, stride=1][, padding=0]), MaxPool2d(kernel[,
-/// stride]), Flatten, Dropout([p=0.5]), ReLU, Tanh, Sigmoid, GELU, LogSoftmax (over the last dimension). Blanks or
-/// commas stand between them, and the case of their names does not count. An argument may be given by name, also by
-/// PyTorch's
-/// (`kernel_size=3`). The model takes images when Conv2d, MaxPool2d or Flatten comes before any Linear.
+/// stride]), Flatten, Dropout([p=0.5]), Dropout2d([p=0.5]) (whole channels), ReLU, Tanh, Sigmoid, GELU, LogSoftmax
+/// (over the last dimension). Blanks or commas stand between them, and the case of their names does not count. An
+/// argument may be given by name, also by PyTorch's (`kernel_size=3`). The model takes images when Conv2d, MaxPool2d,
+/// Dropout2d or Flatten comes before any Linear.
 ///
 /// Throws: FormatError whose `where` is the column, and whose message shows the text with a caret under the place: for
 /// a text that cannot be read, layers that do not fit one another, and parameters that do not fit the memory available.

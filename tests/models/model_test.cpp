@@ -75,6 +75,18 @@ TEST(ParseModel, DropoutDropsInTrainingAlone) {
   EXPECT_TRUE(at::equal(model.forward(ones), ones));
 }
 
+TEST(ParseModel, Dropout2dDropsWholeChannelsInTrainingAlone) {
+  const at::Tensor ones = at::ones({500, 20, 3, 3});
+  const Model model = parse_model("Dropout2d(0.25)");
+  EXPECT_TRUE(model.takes_images);
+  const at::Tensor channels = model.forward(ones).sum({2, 3});
+  EXPECT_TRUE(at::logical_or(channels.eq(0), (channels - 12).abs().lt(1e-4)).all().item<bool>());
+  EXPECT_NEAR(channels.eq(0).to(at::kDouble).mean().item<double>(), 0.25, 0.03);
+  EXPECT_NEAR(parse_model("dropout2d").forward(ones).eq(0).to(at::kDouble).mean().item<double>(), 0.5, 0.03);
+  model.module->eval();
+  EXPECT_TRUE(at::equal(model.forward(ones), ones));
+}
+
 TEST(ParseModel, TheFirstLayerThatCaresAboutShapesDecidesWhetherImagesAreTaken) {
   EXPECT_TRUE(parse_model("Flatten Linear(4,2)").takes_images);
   EXPECT_TRUE(parse_model("MaxPool2d(2)").takes_images);
@@ -174,6 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mistake{"Dropout(1)", "column 9", "at least 0 and less than 1, not '1'", ""},
                     Mistake{"Dropout(p=-0.1)", "column 11", "not '-0.1'", ""},
                     Mistake{"Dropout(nan)", "column 9", "not 'nan'", ""},
+                    Mistake{"Dropout2d(p=2)", "column 13", "'p' of Dropout2d must be", ""},
                     Mistake{"Linear(2147483647,2147483647)", "column 1", "available by", ""},
                     Mistake{"ReLU Conv2d(2147483647,2147483647,2147483647)", "column 6", "available by", ""}));
 
@@ -185,6 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Mistake{"Conv2d(1,8,3) Linear(8,10)", "column 15", "cannot take images", "Flatten"},
                     Mistake{"Linear(4,4) Conv2d(1,8,3)", "column 13", "takes images", ""},
                     Mistake{"Flatten MaxPool2d(2)", "column 9", "takes images", ""},
+                    Mistake{"Linear(4,4) Dropout2d", "column 13", "takes images", ""},
                     Mistake{"Linear(4,8) Flatten Linear(4,2)", "column 21", "takes 4 features", ""}));
 
 TEST(ParseModel, TheMessageShowsTheTextWithACaretUnderThePlace) {
