@@ -53,8 +53,8 @@ class Group {
 void add_task_options(CLI::App& parser, TrainArguments& a) {
   Group group(parser, "What to train");
   group.add("--model", a.model, "TEXT", any_text(),
-            "Layers: Linear(in,out), Conv2d(in,out,kernel), MaxPool2d(kernel), Flatten, Dropout(p), ReLU, Tanh, "
-            "Sigmoid, GELU, LogSoftmax");
+            "Layers: Linear(in,out), Conv2d(in,out,kernel), MaxPool2d(kernel), Flatten, Dropout(p), "
+            "Dropout2d(p), ReLU, Tanh, Sigmoid, GELU, LogSoftmax");
   group.add("--data", a.data, "NAME|DIR", any_text(),
             "fashion-mnist, synthetic, synthetic:COUNT, or a directory with the four IDX files of MNIST");
   group.add("--epochs", a.epochs, "N", whole_number(1, kMostEpochs), "Passes over the data by all workers together");
@@ -72,8 +72,8 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
             "How updates meet: hogwild (no lock), atomic (none is lost), locked, or sync (averaged; repeatable)");
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
-            "What computes a step: fused (own kernels, for chains of Linear, ReLU, Tanh, Sigmoid and GELU), autograd "
-            "(LibTorch, any model), or auto: fused where it can");
+            "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
+            "auto: fused where it can");
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers. The fused engine uses one");
   group.add_flag("--pin-workers", a.pin_workers,

@@ -61,8 +61,8 @@ class TrainStep {
 /// By LibTorch's autograd: any module.
 [[nodiscard]] std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer);
 
-/// By kernels/dense.h, without autograd: chains of Linear, ReLU, Tanh, Sigmoid and GELU that end in a Linear layer,
-/// with or without LogSoftmax behind it. Null for another model.
+/// By hogpen's own kernels, without autograd: a model that `parse_model` made, with each parameter trainable, and with
+/// LogSoftmax at its end alone. Null for another model, and for one that does not fit the data.
 [[nodiscard]] std::unique_ptr<TrainStep> make_fused_step(SharedModel& model, BatchBuffer buffer,
                                                          std::int64_t batch_size);
 
