@@ -163,6 +163,7 @@ class Keeper {
 }  // namespace
 
 void keep(const TrainPlan& plan, Worker& worker) {
+  worker.wait_for_others();  // Until then the CPUs are better used by the workers, which make their models.
   Keeper(plan, worker).run();
 }
 

@@ -99,6 +99,11 @@ TrainProgress progress_of(const TrainPlan& plan, const ControlBlock& control, Sp
   return progress;
 }
 
+/// None where there was no step: then `end` is the beginning of all times.
+double seconds_between(Deadline::Clock::time_point begin, Deadline::Clock::time_point end) {
+  return std::max(std::chrono::duration<double>(end - begin).count(), 0.0);
+}
+
 void throw_if_diverged(const TrainPlan& plan) {
   const std::uint64_t at = plan.shared().diverged_at.load();
   if (at == 0) return;
@@ -124,18 +129,22 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
           options_.checkpoint_every);
   require(!options_.step || options_.engine == Engine::automatic,
           "an own step leaves no engine to choose, but engine is {}", to_string(options_.engine));
+  require(!options_.max_steps || *options_.max_steps >= 1, "max_steps must be at least 1, but is {}",
+          options_.max_steps.value_or(0));
   options_.optimizer.check();
   // A worker that died took its part of a synchronous step along: there is nothing to go on with but a checkpoint.
   if (options_.mode == UpdateMode::sync) options_.launcher.max_restarts = 0;
 }
 
 TrainResult Trainer::run() {
+  const auto called = Deadline::Clock::now();
   std::optional<StopSignals> signals;  // From now on, and not from the launch: one that comes earlier ends it at once.
   if (options_.launcher.handle_signals) signals.emplace();
   detail::RunDirectory directory(options_.run_directory, options_.resume);
   const std::int64_t per_epoch =
       EpochSampler(data_.train.size(), options_.batch_size, options_.seed).batches_per_epoch();
-  if (options_.schedule.total_steps == 0) options_.schedule.total_steps = per_epoch * options_.epochs;
+  const std::int64_t steps_of_epochs = per_epoch * options_.epochs;
+  if (options_.schedule.total_steps == 0) options_.schedule.total_steps = steps_of_epochs;
   options_.schedule.check();
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
@@ -153,7 +162,8 @@ TrainResult Trainer::run() {
                  .optimizer_copies = detail::optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
                  .first_batch = first_batch,
-                 .total_batches = static_cast<std::uint64_t>(per_epoch * options_.epochs),
+                 .total_batches = static_cast<std::uint64_t>(
+                     std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
   plan.share();
   directory.show_live(plan.model.segment());
@@ -170,10 +180,11 @@ TrainResult Trainer::run() {
         "{} has been trained for {:g} of {} epochs: nothing is left to train; a larger --epochs goes on",
         options_.resume->string(), static_cast<double>(first_batch) / static_cast<double>(per_epoch), options_.epochs);
   }
-  return launch(plan, evaluations);
+  return launch(plan, evaluations, called);
 }
 
-TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations) {
+TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations,
+                            Deadline::Clock::time_point called) {
   Launcher launcher(options_.launcher);
   launcher.control().header().cursor.store(plan.first_batch);
   launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
@@ -191,8 +202,12 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
   result.launch = launcher.run([&plan](Worker& worker) { detail::train_worker(plan, worker); });
   evaluations.read_all(result.evaluation, on_evaluation_);
   throw_if_diverged(plan);
-  const std::chrono::duration<double> seconds = launcher.control().last_step() - began;
-  result.seconds = std::max(seconds.count(), 0.0);  // There may have been no step.
+  const auto last_step = launcher.control().last_step();
+  result.seconds = seconds_between(began, last_step);
+  if (const auto first_step = launcher.control().first_step()) {
+    result.seconds_to_first_step = seconds_between(called, *first_step);
+    result.seconds_after_first_step = seconds_between(*first_step, last_step);
+  }
   result.samples = launcher.control().total_samples();
   result.skipped_steps = launcher.control().total_skipped();
   result.checkpoint = latest_checkpoint(options_.run_directory);

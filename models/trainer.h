@@ -50,7 +50,9 @@ struct TrainResult {
   Engine engine = Engine::automatic;                ///< as in TrainStart
   std::uint64_t samples = 0;
   std::uint64_t skipped_steps = 0;
-  double seconds = 0.0;  ///< from the start of the workers to their last step
+  double seconds = 0.0;                   ///< from the start of the workers to their last step
+  double seconds_to_first_step = 0.0;     ///< from the call of `run` to the end of the first step of any worker
+  double seconds_after_first_step = 0.0;  ///< from there to the last step
   LaunchReport launch;
 };
 
@@ -83,7 +85,8 @@ class Trainer {
   TrainResult run();
 
  private:
-  TrainResult launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations);
+  TrainResult launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations,
+                     Deadline::Clock::time_point called);
 
   ModelFactory factory_;
   std::string description_;

@@ -49,7 +49,8 @@ struct TrainerOptions {
   UpdateMode mode = UpdateMode::hogwild;
   Engine engine = Engine::automatic;
   StepFactory step;  ///< computes the steps instead of an engine: `engine` is left automatic. See models/train_step.h
-  std::int64_t epochs = 10;  ///< passes over the data by all workers together
+  std::int64_t epochs = 10;               ///< passes over the data by all workers together
+  std::optional<std::int64_t> max_steps;  ///< ends the run before its epochs do; the schedule stays that of the epochs
   std::int64_t batch_size = 64;
   OptimizerOptions optimizer;
   LrSchedule schedule;  ///< total_steps 0 means all steps of the run; step_size and warmup_steps are in steps (batches)

@@ -59,6 +59,16 @@ double ControlBlock::mean_loss() const noexcept {
   return count > 0 ? sum / count : 0.0;
 }
 
+std::optional<Deadline::Clock::time_point> ControlBlock::first_step() const noexcept {
+  std::int64_t earliest = 0;
+  for (int rank = 0; rank < workers(); ++rank) {
+    const std::int64_t first = slot(rank).first_step.load(kRelaxed);
+    if (first != 0 && (earliest == 0 || first < earliest)) earliest = first;
+  }
+  if (earliest == 0) return std::nullopt;
+  return Deadline::Clock::time_point(Deadline::Clock::duration(earliest));
+}
+
 Deadline::Clock::time_point ControlBlock::last_step() const noexcept {
   std::int64_t latest = 0;
   for (int rank = 0; rank < workers(); ++rank) latest = std::max(latest, slot(rank).heartbeat.load(kRelaxed));

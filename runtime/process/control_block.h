@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
 #include "runtime/core/deadline.h"
@@ -23,11 +24,12 @@ enum class WorkerState : std::uint32_t {
 struct alignas(64) WorkerSlot {
   std::atomic<std::int32_t> pid{0};
   std::atomic<WorkerState> state{WorkerState::absent};
-  std::atomic<std::uint64_t> steps{0};     ///< by all holders of this rank
-  std::atomic<std::uint64_t> samples{0};   ///< likewise
-  std::atomic<std::uint64_t> skipped{0};   ///< steps without an update (NaN loss)
-  std::atomic<double> loss{0.0};           ///< of its latest step
-  std::atomic<std::int64_t> heartbeat{0};  ///< monotonic clock at its latest step boundary, in nanoseconds
+  std::atomic<std::uint64_t> steps{0};      ///< by all holders of this rank
+  std::atomic<std::uint64_t> samples{0};    ///< likewise
+  std::atomic<std::uint64_t> skipped{0};    ///< steps without an update (NaN loss)
+  std::atomic<double> loss{0.0};            ///< of its latest step
+  std::atomic<std::int64_t> heartbeat{0};   ///< monotonic clock at its latest step boundary, in nanoseconds
+  std::atomic<std::int64_t> first_step{0};  ///< the same at the end of the first step of this rank; 0 before it
   alignas(64) Report report;
 };
 
@@ -68,6 +70,8 @@ class ControlBlock {
   /// Mean of the latest losses of the workers that have made a step; 0 when none has.
   [[nodiscard]] double mean_loss() const noexcept;
 
+  /// The end of the first step of any worker; empty before it.
+  [[nodiscard]] std::optional<Deadline::Clock::time_point> first_step() const noexcept;
   /// The latest step boundary of any worker.
   [[nodiscard]] Deadline::Clock::time_point last_step() const noexcept;
 

@@ -44,7 +44,8 @@ LaunchReport Launcher::run(WorkerBody body) {
 
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body) {
   if (workers_as == WorkersAs::threads) return body();
-  Process child = Process::start(body, {.name = "hogpen-prepare", .ignore_stop_signals = true});
+  // One thread: to start OpenMP's takes longer than what is prepared here would gain by them.
+  Process child = Process::start(body, {.name = "hogpen-prepare", .threads = 1, .ignore_stop_signals = true});
   WorkerExit exit = child.wait(Deadline::never()).value();
   if (exit.ok()) return;
   if (exit.signal) {

@@ -82,9 +82,9 @@ class Launcher {
   std::function<void(const WorkerExit&)> death_;
 };
 
-/// Runs `body` in a child process (or, for threads, in place) and waits for it: for work that must not touch the
-/// zygote. Throws: WorkerError when a signal ended it; a UsageError or an Error with the message and hint of what
-/// `body` threw.
+/// Runs `body` in a child process, with one thread for LibTorch, and waits for it: for work that must not touch the
+/// zygote. For threads, in place. Throws: WorkerError when a signal ended it; a UsageError or an Error with the message
+/// and hint of what `body` threw.
 void run_isolated(WorkersAs workers_as, const std::function<void()>& body);
 
 }  // namespace hogpen

@@ -42,6 +42,13 @@ void Worker::wait_for_start() {
   pause_point();
 }
 
+void Worker::wait_for_others() {
+  FutexWord& started = control_.header().started;
+  while (started.load() == 0 && !should_stop() && !workers_are_done()) {
+    futex_wait(started, 0, Deadline::after(kLookUp));
+  }
+}
+
 std::optional<std::uint64_t> Worker::claim(std::uint64_t end) noexcept {
   // Relaxed: the number alone is handed out; the data it stands for has not changed since before the fork.
   std::atomic<std::uint64_t>& cursor = control_.header().cursor;
@@ -58,6 +65,7 @@ void Worker::step_done(std::uint64_t samples, double loss) noexcept {
   mine.samples.store(mine.samples.load(kRelaxed) + samples, kRelaxed);
   mine.loss.store(loss, kRelaxed);
   beat();
+  if (mine.first_step.load(kRelaxed) == 0) mine.first_step.store(mine.heartbeat.load(kRelaxed), kRelaxed);
 }
 
 void Worker::step_skipped(double loss) noexcept {

@@ -33,6 +33,9 @@ class Worker {
   /// when the others have started already. Begin the loop after it.
   void wait_for_start();
 
+  /// For the keeper: waits until the workers have started, or are to end.
+  void wait_for_others();
+
   /// Claims the next chunk of shared work, from 0; no value when `end` is reached. No two workers get the same one, and
   /// one that dies takes its chunk along.
   [[nodiscard]] std::optional<std::uint64_t> claim(std::uint64_t end) noexcept;

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "models/checkpoint.h"
 #include "models/sampler.h"
@@ -268,6 +269,30 @@ TEST_F(TrainerTest, ARunThatHasAllItsEpochsSavesNothingAndIsEvaluated) {
     EXPECT_EQ(again.evaluation->accuracy, first.evaluation.value().accuracy);
     EXPECT_FALSE(fs::exists(some.run_directory / "checkpoints" / "step-32"));
   }
+}
+
+TEST_F(TrainerTest, MaxStepsEndTheRunBeforeItsEpochsDo) {
+  TrainerOptions some = options();
+  some.launcher.workers = 2;
+  some.schedule.kind = LrSchedule::Kind::cosine;
+  some.max_steps = 40;  // of 96, in batches of 32 of 1000 samples
+  TrainResult result = trainer(some).run();
+  EXPECT_EQ(result.evaluation.value().step, 40);
+  EXPECT_EQ(result.samples, 40u * 32u - 24u);  // the last batch of the first epoch has 8
+  some.max_steps = 0;
+  EXPECT_THROW(trainer(some), UsageError);
+}
+
+TEST_F(TrainerTest, TheTimeToTheFirstStepHasTheMakingOfTheModelInIt) {
+  const auto slow_factory = [] {
+    std::this_thread::sleep_for(30ms);
+    return parse_model(kText);
+  };
+  const TrainResult result = trainer(options(), slow_factory).run();
+  EXPECT_GE(result.seconds_to_first_step, 0.06);  // once for the initial parameters, once in the worker
+  EXPECT_GE(result.seconds, 0.03);
+  EXPECT_GT(result.seconds_after_first_step, 0.0);
+  EXPECT_LT(result.seconds_after_first_step, result.seconds);
 }
 
 TEST_F(TrainerTest, ABatchOfMoreThanAllSamplesIsAllSamples) {

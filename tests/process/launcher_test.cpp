@@ -95,6 +95,24 @@ TEST_P(LauncherTest, PinnedWorkersRunOnCpusOfTheirOwn) {
   EXPECT_EQ(allowed_cpus(), all);
 }
 
+TEST_P(LauncherTest, TheFirstStepIsTheEarliestOfAnyWorkerAndStays) {
+  Launcher launcher(options(2));
+  EXPECT_FALSE(launcher.control().first_step());
+  launcher.run([](Worker& worker) {
+    worker.wait_for_start();
+    while (worker.rank() == 0 && worker.control().slot(1).first_step.load() == 0) std::this_thread::sleep_for(1ms);
+    for (int step = 0; step < 3; ++step) {
+      worker.step_done(1, 0.0);
+      std::this_thread::sleep_for(5ms);
+    }
+  });
+  const ControlBlock& control = launcher.control();
+  ASSERT_TRUE(control.first_step());
+  EXPECT_EQ(control.first_step()->time_since_epoch().count(), control.slot(1).first_step.load());
+  EXPECT_LT(control.slot(1).first_step.load(), control.slot(1).heartbeat.load());
+  EXPECT_LT(*control.first_step(), control.last_step());
+}
+
 TEST_P(LauncherTest, NobodyBeginsBeforeAllHaveCome) {
   Launcher launcher(options(3));
   ControlBlock& control = launcher.control();
