@@ -29,6 +29,7 @@ Examples:
   hogpen bench                                    # all suites
   hogpen bench queue pool --seconds 3
   hogpen bench sync --filter 'mutex|barrier'      # some figures of a suite
+  hogpen bench train --filter train/              # all of it, also what takes too long for every day
   hogpen bench --json > before.json
   hogpen bench --compare before.json              # what has become slower since?
   hogpen bench --csv --html figures.html > figures.csv
@@ -133,6 +134,7 @@ int bench(const BenchArguments& arguments) {
                                     .max_elements = arguments.max_elements,
                                     .wants_suite = [&](const std::string& name) { return selection.has_suite(name); },
                                     .wants_figure = [&](const std::string& name) { return selection.has_figure(name); },
+                                    .is_selective = !arguments.filter.empty(),
                                     .write = say});
   require(arguments.filter.empty() || !report.figures.empty(), "--filter: no figure has '{}' in 'SUITE/NAME'",
           arguments.filter);
@@ -180,7 +182,9 @@ Command add_bench(CLI::App& program) {
   parser->add_option("--noise", arguments->noise_percent, "A figure known to within that much needs no more samples")
       ->type_name("PERCENT")
       ->transform(real_number(0));
-  parser->add_option("--max-elements", arguments->max_elements, "The longest arrays of memory and elementwise")
+  parser
+      ->add_option("--max-elements", arguments->max_elements,
+                   "The longest arrays of memory and elementwise; train takes fewer samples")
       ->type_name("N")
       ->transform(whole_number(1024));
   add_output_options(*parser, *arguments);

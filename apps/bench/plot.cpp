@@ -75,7 +75,7 @@ std::string text_at(double x, double y, const char* anchor, std::string_view tex
   return fmt::format(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>)", x, y, anchor, escaped(text));
 }
 
-std::string draw_axes(const Axis& x, const Axis& y, const std::string& unit) {
+std::string draw_axes(const Axis& x, const Axis& y, const FigureLabel& label) {
   std::string svg = R"(<g class="axis">)";
   for (const double tick : x.ticks()) {
     svg += fmt::format(R"(<path d="M{0:.1f} {1}V{2}"/>)", x.at(tick), kTop, kBottom);
@@ -85,8 +85,8 @@ std::string draw_axes(const Axis& x, const Axis& y, const std::string& unit) {
     svg += fmt::format(R"(<path d="M{1} {0:.1f}H{2}"/>)", y.at(tick), kLeft, kRight);
     svg += text_at(kLeft - 8, y.at(tick) + 4, "end", readable(tick));
   }
-  svg += text_at((kLeft + kRight) / 2, kBottom + 40, "middle", "elements");
-  return svg + text_at(kLeft - 8, kTop - 18, "end", unit) + "</g>\n";
+  svg += text_at((kLeft + kRight) / 2, kBottom + 40, "middle", label.size_is);
+  return svg + text_at(kLeft - 8, kTop - 18, "end", label.unit) + "</g>\n";
 }
 
 std::string draw_point(const Figure& figure, const Axis& x, const Axis& y) {
@@ -130,7 +130,7 @@ std::string plot_curves(const std::vector<Figure>& figures) {
   }
   const double height = std::max(kHeight, kTop + 20 + 20 * static_cast<double>(names.size()));
   return fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\">\n{}{}</svg>\n",
-                     kWidth, height, draw_axes(x, y, figures.front().unit), series);
+                     kWidth, height, draw_axes(x, y, figures.front()), series);
 }
 
 std::string plot_spread(const Figure& figure) {

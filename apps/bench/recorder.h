@@ -18,8 +18,9 @@ struct FigureLabel {
   std::string name;  ///< one of its kind in its suite
   std::string unit;  ///< of the values: "us", "ns", "ms", "1/s", "GB/s", … More is better where it ends in "/s"
   std::string series = {};
-  std::int64_t size = 0;  ///< the number of elements; 0: a figure that stands alone
+  std::int64_t size = 0;  ///< where it stands on the x axis; 0: a figure that stands alone
   std::string group = {};
+  std::string size_is = "elements";  ///< what the x axis counts
 };
 
 /// One figure of a benchmark: the median of its samples, and how sure that is.
@@ -51,6 +52,7 @@ class Recorder {
     double noise_percent = 2;                                       ///< enough samples once their noise is below this
     std::int64_t max_elements = std::int64_t{1} << 28;              ///< of the arrays that suites make
     std::function<bool(const std::string&)> is_wanted = {};         ///< asked with "suite/name"; empty: all are
+    bool is_selective = false;                                      ///< somebody has chosen what is wanted by its name
     std::function<void(const Figure&)> on_figure = {};              ///< told of each figure as soon as it is there
     std::function<void(const Note&)> on_note = {};
     std::function<Clock::time_point()> now = Clock::now;
@@ -61,6 +63,12 @@ class Recorder {
 
   /// The longest arrays that a suite may make.
   [[nodiscard]] std::int64_t max_elements() const noexcept { return options_.max_elements; }
+
+  /// The most time for a figure. A suite that chooses how long a sample takes lets six or more fit in.
+  [[nodiscard]] std::chrono::nanoseconds per_figure() const noexcept { return options_.per_figure; }
+
+  /// Figures were chosen by name: a suite may offer also those that would take too long for all who want everything.
+  [[nodiscard]] bool is_selective() const noexcept { return options_.is_selective; }
 
   /// False for a figure that nobody asked for: what it needs need not be prepared.
   [[nodiscard]] bool wants(const std::string& name) const;

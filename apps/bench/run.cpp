@@ -69,6 +69,7 @@ Recorder make_recorder(const RunOptions& options) {
                    .noise_percent = options.noise_percent,
                    .max_elements = options.max_elements,
                    .is_wanted = options.wants_figure,
+                   .is_selective = options.is_selective,
                    .on_figure = [&options](const Figure& figure) { options.write(line_of(figure)); },
                    .on_note = [&options](const Note& note) { options.write(line_of(note)); }});
 }

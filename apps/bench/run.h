@@ -14,6 +14,7 @@ struct RunOptions {
   std::int64_t max_elements = std::int64_t{1} << 28;     ///< of the arrays that suites make
   std::function<bool(const std::string&)> wants_suite;   ///< asked with the name of a suite
   std::function<bool(const std::string&)> wants_figure;  ///< asked with "suite/name"
+  bool is_selective = false;                             ///< `wants_figure` says no to some
   std::function<void(const std::string&)> write;         ///< told each line of the report as soon as it is there
 };
 

@@ -2,11 +2,13 @@
 import csv
 import io
 import json
+import os
+import signal
 import xml.etree.ElementTree
 
 import hogpen
 
-SUITES = ["sync", "queue", "spawn", "pool", "memory", "elementwise"]
+SUITES = ["sync", "queue", "spawn", "pool", "train", "memory", "elementwise"]
 NAMES_OF_SYNC = ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"]
 SVG = "{http://www.w3.org/2000/svg}svg"
 
@@ -91,7 +93,8 @@ class Bench(BenchTest):
             self.assertNotIn("mutex", result.stderr)
 
     def test_all_suites_run(self):
-        lines = self.succeed("bench", "--seconds", "0", "--max-elements", 1 << 14).stdout.splitlines()
+        few = "^(?!train/(fused|autograd|time))"  # The trainings have tests of their own.
+        lines = self.succeed("bench", "--seconds", "0", "--max-elements", 1 << 14, "--filter", few).stdout.splitlines()
         self.assertEqual({line.split()[0] for line in lines}, set(SUITES))
 
     def test_elementwise_has_a_curve_for_each_place_and_op(self):
@@ -127,6 +130,74 @@ class Bench(BenchTest):
 
     def test_json_and_csv_are_not_asked_for_at_once(self):
         self.refuse("bench", "--json", "--csv", says="excludes")
+
+
+class Train(BenchTest):
+    def measure(self, pattern):
+        """The report of the figures that fit, on few synthetic samples, with temporary files in a place of our own."""
+        scratch = self.directory / "scratch"
+        scratch.mkdir()
+        result = self.succeed("bench", "train", "--seconds", 0, "--max-elements", 1 << 14, "--filter", pattern, "--json",
+                              env={"TMPDIR": scratch})
+        self.assertEqual(list(scratch.iterdir()), [], "the runs are left behind")
+        return json.loads(result.stdout)
+
+    def test_throughput_has_a_curve_for_each_kind_and_number_of_workers(self):
+        report = self.measure("fused, . (process|thread).*batch (64|256)$")
+        curves = {}
+        for figure in report["figures"]:
+            self.assertEqual((figure["group"], figure["unit"]), ("fused engine", "samples/s"))
+            self.assertIn(f"{figure['series']}, batch {figure['size']}", figure["name"])
+            self.assertGreater(figure["least"], 100)
+            self.assertLess(figure["most"], 1e9)
+            curves.setdefault(figure["series"], []).append(figure["size"])
+        self.assertEqual(curves, {workers: [64, 256] for workers in (
+            "1 process", "2 processes", "4 processes", "1 thread", "2 threads", "4 threads")})
+
+    def test_one_worker_is_compared_with_its_matrix_products_alone(self):
+        figure, = self.measure("fused, 1 process, batch 64$")["figures"]
+        self.assertGreater(figure["limit"], 100)
+        self.assertAlmostEqual(figure["percent_of_limit"], 100 * figure["median"] / figure["limit"])
+
+    def test_autograd_can_be_measured(self):
+        figure, = self.measure("autograd, 2 threads, batch 1024$")["figures"]
+        self.assertGreater(figure["median"], 100)
+
+    def test_the_start_is_measured_in_milliseconds(self):
+        figures = self.measure("start to first step")["figures"]
+        self.assertEqual([figure["name"] for figure in figures],
+                         ["start to first step, 1 process", "start to first step, 4 processes"])
+        for figure in figures:
+            self.assertEqual(figure["unit"], "ms")
+            self.assertGreater(figure["least"], 0.1)
+            self.assertLess(figure["most"], 1e5)
+
+    def test_a_further_worker_takes_less_than_a_process_that_shares_nothing(self):
+        report = self.measure("memory of a further worker")
+        figure, = report["figures"]
+        self.assertEqual(figure["unit"], "MB")
+        self.assertGreater(figure["median"], 0.2)  # its activations alone
+        if not os.environ.get("HOGPEN_TEST_SANITIZER"):  # Its shadow is not shared.
+            self.assertLess(figure["median"], 100)  # LibTorch alone
+        self.assertIn("synthetic samples", report["notes"][0]["text"])
+
+    def test_the_time_to_an_accuracy_says_how_many_epochs_it_took(self):
+        report = self.measure("time to 88 %")
+        figure, = report["figures"]
+        self.assertEqual((figure["name"], figure["unit"]), ("time to 88 %, 4 processes", "s"))
+        self.assertGreater(figure["least"], 0)
+        self.assertRegex(report["notes"][-1]["text"], r"after \d+ to \d+ epochs in \d+ searches")
+
+    def test_an_interrupt_leaves_nothing_behind(self):
+        scratch = self.directory / "scratch"
+        scratch.mkdir()
+        process = self.start_hogpen("bench", "train", "--seconds", 60, "--max-elements", 1 << 14, "--filter",
+                                    "autograd, 2 threads, batch 1$", env={"TMPDIR": scratch})
+        self.wait_until(lambda: list(scratch.glob("*/run")), "a training")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=hogpen.TIMEOUT)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertEqual(list(scratch.iterdir()), [])
 
 
 class Compare(BenchTest):

@@ -33,6 +33,15 @@ TEST(PlotCurves, HasACurveForEachSeriesAndAPointForEachFigure) {
   EXPECT_EQ(svg.find("nan"), std::string::npos) << svg;
 }
 
+TEST(PlotCurves, SaysWhatItsSizesAre) {
+  Figure figure = point("scalar", 16, 1);
+  EXPECT_EQ(count(plot_curves({figure}), ">elements</text>"), 1u);
+  figure.size_is = "batch size";
+  const std::string svg = plot_curves({figure});
+  EXPECT_EQ(count(svg, ">batch size</text>"), 1u) << svg;
+  EXPECT_EQ(count(svg, ">elements</text>"), 0u) << svg;
+}
+
 // 16 lies log10(1.6)/3 of the way from 10 to 10000, which are 80 and 500 on the page.
 TEST(PlotCurves, PutsSizesOnALogarithmicAxis) {
   const std::string svg = plot_curves({point("scalar", 16, 1), point("scalar", 4096, 1)});
