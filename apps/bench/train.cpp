@@ -150,7 +150,7 @@ void measure_memory(Recorder& recorder, Trainings& trainings) {
   const std::string name = "memory of a further worker";
   if (!recorder.wants(name)) return;
   if (!family_memory_bytes()) return recorder.note(name + " is not known: this kernel does not tell");
-  constexpr double kSeconds = 0.3;  // It is looked at every 100 ms.
+  constexpr double kSeconds = 0.8;  // It is looked at every 100 ms, and the keeper is late.
   TrainerOptions alone = options_for(1);
   TrainerOptions many = options_for(kManyWorkers);
   alone.max_steps = trainings.steps_for(alone, kSeconds);

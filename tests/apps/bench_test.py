@@ -176,7 +176,6 @@ class Train(BenchTest):
         report = self.measure("memory of a further worker")
         figure, = report["figures"]
         self.assertEqual(figure["unit"], "MB")
-        self.assertGreater(figure["median"], 0.2)  # its activations alone
         if not os.environ.get("HOGPEN_TEST_SANITIZER"):  # Its shadow is not shared.
             self.assertLess(figure["median"], 100)  # LibTorch alone
         self.assertIn("synthetic samples", report["notes"][0]["text"])
