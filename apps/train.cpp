@@ -62,14 +62,20 @@ void say_settings(const std::vector<Setting>& settings) {
   write_stderr(text.empty() ? "all settings are defaults\n" : "settings that are no defaults:\n" + text);
 }
 
+std::string replicas_of(const TrainerOptions& options) {
+  if (options.replicas == Replicas::one) return "";
+  return fmt::format(", replicas {}, merged every {} step{}", to_string(options.replicas), options.merge_every,
+                     plural(options.merge_every));
+}
+
 void say_plan(const TrainArguments& arguments, const TrainerOptions& options, const DatasetPair& data) {
   std::string text = fmt::format("model    {}\n", arguments.model);
   text += fmt::format("data     {}: {} samples to train on, {} to test on\n", arguments.data,
                       with_separators(data.train.size()), with_separators(data.test.size()));
   text += fmt::format(
-      "workers  {} {}, {}\n", arguments.workers,
+      "workers  {} {}, {}{}\n", arguments.workers,
       arguments.workers == 1 ? (arguments.workers_as == "threads" ? "thread" : "process") : arguments.workers_as,
-      arguments.mode);
+      arguments.mode, replicas_of(options));
   text += fmt::format("training {} epoch{}, batches of {}, {}, learning rate {}{}\n", options.epochs,
                       plural(options.epochs), options.batch_size, arguments.optimizer, options.schedule.base_lr,
                       arguments.lr_schedule == "constant" ? "" : " (" + arguments.lr_schedule + ")");
@@ -82,11 +88,15 @@ std::string how_to_go_on(const TrainerOptions& options) {
   return fmt::format("hogpen train --run-dir {} --resume auto", options.run_directory.string());
 }
 
-void say_end(const TrainResult& result, const TrainerOptions& options) {
+void say_end(const TrainResult& result, const TrainerOptions& options, bool is_verbose) {
   const double per_second = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0;
   std::string text =
       fmt::format("{} samples in {:.1f} s: {} samples/s\n", with_separators(static_cast<std::int64_t>(result.samples)),
                   result.seconds, abbreviate(per_second));
+  if (is_verbose) {
+    text += fmt::format("staleness {:.2f} steps of other workers on average, {} at most\n", result.staleness.mean(),
+                        result.staleness.max);
+  }
   const auto restarts = static_cast<std::int64_t>(result.launch.deaths.size());
   if (restarts > 0) text += fmt::format("{} restart{}:\n", restarts, plural(restarts));
   for (const WorkerExit& death : result.launch.deaths) text += fmt::format("  {}\n", death.describe());
@@ -122,6 +132,7 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"samples", result.samples},
       {"seconds", result.seconds},
       {"samples_per_second", result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0},
+      {"staleness", {{"mean", result.staleness.mean()}, {"max", result.staleness.max}}},
       {"skipped_steps", result.skipped_steps},
       {"restarts", restarts},
       {"stopped_by", nullptr}};
@@ -215,7 +226,7 @@ int train(const TrainArguments& arguments, const RunPlace& place, const std::vec
   options.resume = place.checkpoint;
   if (!arguments.quiet) say_plan(arguments, options, data);
   const TrainResult result = run_trainer(arguments, options, std::move(data));
-  if (!arguments.quiet) say_end(result, options);
+  if (!arguments.quiet) say_end(result, options, arguments.verbose > 0);
   write_stdout(arguments.json ? to_json(result, options).dump() + "\n" : closing_lines(result));
   return result.launch.stopped_by ? 128 + *result.launch.stopped_by : 0;
 }

@@ -74,6 +74,14 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
             "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
             "auto: fused where it can");
+  group.add(
+      "--replicas", a.replicas, "HOW", one_of({"one", "per-numa", "per-worker"}),
+      "Copies of the parameters that workers train: one; or one for the workers of each NUMA node, or for each "
+      "worker, merged into the model every few steps (modes hogwild and atomic). Each costs twice the parameters");
+  group
+      .add("--merge-every", a.merge_every, "STEPS", whole_number(1, kMostInt),
+           "Of a worker between two merges of its replica: more is less contention and more staleness")
+      .default_str(std::to_string(TrainerOptions().merge_every));
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers. The fused engine uses one");
   group.add_flag("--pin-workers", a.pin_workers,
@@ -234,6 +242,9 @@ TrainerOptions trainer_options(const TrainArguments& a, std::int64_t train_sampl
                       .stall_timeout = milliseconds(a.stall_timeout_seconds)};
   options.mode = update_mode(a.mode);
   options.engine = engine_named(a.engine);
+  options.replicas = replicas_named(a.replicas);
+  refuse_unused("--merge-every", a.merge_every.has_value(), options.replicas != Replicas::one, "--replicas one");
+  options.merge_every = a.merge_every.value_or(options.merge_every);
   options.epochs = a.epochs;
   options.batch_size = a.batch_size;
   options.optimizer = optimizer_options(a);

@@ -23,6 +23,8 @@ struct TrainArguments {
   std::string workers_as = "processes";
   std::string mode = "hogwild";
   std::string engine = "auto";
+  std::string replicas = "one";
+  std::optional<int> merge_every;
   int threads_per_worker = 0;
   bool pin_workers = false;
   int max_restarts = 10;

@@ -1,8 +1,8 @@
-// The one allowed data race of hogpen is in this file: `racy_update`, the loop of Write::plain. Several workers run it
-// over the same parameters (and shared state) without synchronising, as Hogwild does: Niu, Recht, Ré and Wright,
-// "Hogwild!", 2011. An aligned float never tears on x86-64, so what can happen is that one worker's addition to an
-// element is overwritten by another's; with small steps, training does not mind. tests/tsan.supp names the function for
-// ThreadSanitizer.
+// The one allowed data race of hogpen is in this file: `racy_update` and `racy_merge`, the loops of Write::plain.
+// Several workers run them over the same parameters (and shared state) without synchronising, as Hogwild does: Niu,
+// Recht, Ré and Wright, "Hogwild!", 2011. An aligned float never tears on x86-64, so what can happen is that one
+// worker's addition to an element is overwritten by another's; with small steps, training does not mind.
+// tests/tsan.supp names the functions for ThreadSanitizer.
 #include "kernels/update.h"
 
 #include <atomic>
@@ -70,12 +70,49 @@ template <class Rule>
   }
 }
 
+// The replica plus what the center has gained since: the same as the center plus what the replica has gained, but to
+// the bit the replica where the center has not changed.
+float merged(float replica, float center, float base) {
+  return replica + (center - base);
+}
+
+void merge_atomically(Write to_replica, float* center, float* replica, float* base, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float mine = std::atomic_ref<float>(replica[i]).load(std::memory_order_relaxed);
+    const float fresh = exchange(center[i], [&](float old) { return merged(mine, old, base[i]); });
+    base[i] = fresh;
+    if (to_replica == Write::plain) {
+      replica[i] = fresh;
+    } else {
+      exchange(replica[i], [&](float old) { return old == mine ? fresh : merged(old, fresh, mine); });
+    }
+  }
+}
+
+[[gnu::noinline]] HOGPEN_SIMD_CLONES void racy_merge(float* center, float* replica, float* base, std::size_t n) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < n; ++i) {
+    const float fresh = merged(replica[i], center[i], base[i]);
+    center[i] = fresh;
+    replica[i] = fresh;
+    base[i] = fresh;
+  }
+}
+
 template <class Rule>
 void update(Write write, const Rule& rule, const Operands<Rule>& m) {
   write == Write::plain ? racy_update(rule, m) : update_atomically(rule, m);
 }
 
 }  // namespace
+
+void merge(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n) {
+  if (to_center == Write::plain && to_replica == Write::plain) {
+    racy_merge(center, replica, base, n);
+  } else {
+    merge_atomically(to_replica, center, replica, base, n);
+  }
+}
 
 void sgd(Write write, float* parameters, const float* gradients, float* momentum_buffer, std::size_t n,
          const SgdScalars& scalars) {

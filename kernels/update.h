@@ -77,6 +77,14 @@ struct RmspropScalars {
 void rmsprop(Write write, float* parameters, const float* gradients, float* square_avg, float* momentum_buffer,
              std::size_t n, const RmspropScalars& scalars);
 
+/// Merges a replica of the parameters into the center: `center += replica - base`, then `replica = base = center`, in
+/// one pass. `base` is what the replica was after its last merge. Where nobody else wrote the center since, it becomes
+/// the replica to the bit.
+///
+/// With `to_center` atomic no other worker's update of the center is lost, with `to_replica` atomic none of the
+/// replica. Sharing: `base` is used by one merge at a time.
+void merge(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n);
+
 /// `sgd` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
 ///
 /// Device: every pointer is device memory. 16 bytes a load where all pointers are aligned to 16 bytes.

@@ -82,11 +82,17 @@ class Keeper {
     const auto now = Deadline::Clock::now();
     const std::uint64_t samples = control_.total_samples();
     const double seconds = std::chrono::duration<double>(now - logged_at_).count();
+    const Staleness staleness = control_.staleness();
+    const Staleness since{.steps = staleness.steps - logged_staleness_.steps,
+                          .sum = staleness.sum - logged_staleness_.sum};
     add_metrics(step(), {{"train/loss", control_.mean_loss()},
                          {"train/lr", plan_.options.schedule.at(step())},
-                         {"train/samples_per_second", static_cast<double>(samples - logged_samples_) / seconds}});
+                         {"train/samples_per_second", static_cast<double>(samples - logged_samples_) / seconds},
+                         {"train/staleness", since.mean()},
+                         {"train/staleness_max", static_cast<double>(staleness.max)}});
     logged_at_ = now;
     logged_samples_ = samples;
+    logged_staleness_ = staleness;
   }
 
   void add_metrics(std::int64_t at, const std::vector<std::pair<std::string, double>>& scalars) {
@@ -157,6 +163,7 @@ class Keeper {
   std::optional<Evaluation> evaluation_;
   Deadline::Clock::time_point logged_at_;
   std::uint64_t logged_samples_ = 0;
+  Staleness logged_staleness_;
   bool metrics_are_lost_ = false;
 };
 

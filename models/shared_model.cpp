@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "runtime/core/error.h"
@@ -123,6 +124,21 @@ SharedModel::SharedModel(Model model, Arena arena) : model_(std::move(model)), a
   }
   bind(all, views);
   find_slices();
+}
+
+void SharedModel::train_in(at::Tensor flat) {
+  require(flat.sizes() == flat_.sizes() && flat.scalar_type() == c10::kFloat,
+          "the parameters must be {} as flat(), not {}", describe(flat_), describe(flat));
+  std::map<const void*, at::Tensor> views;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    views[parameters_[i].data_ptr()] = flat.narrow(0, slices_[i].offset, slices_[i].numel).view(parameters_[i].sizes());
+  }
+  // Every name of a parameter, also where it is tied.
+  for (const NamedTensor& item : tensors_of(*model_.module)) {
+    const auto view = item.is_parameter ? views.find(item.tensor.data_ptr()) : views.end();
+    if (view != views.end()) item.tensor.set_data(view->second);
+  }
+  flat_ = std::move(flat);
 }
 
 void SharedModel::find_slices() {

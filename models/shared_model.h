@@ -35,6 +35,12 @@ class SharedModel {
   /// dtype there, or a trainable parameter that is not float32. The model is unchanged when it throws.
   SharedModel(Model model, Arena arena);
 
+  /// From now on the trainable parameters are those of `flat`, laid out as `flat()`. Buffers and frozen parameters
+  /// stay.
+  ///
+  /// Shapes, Dtypes: as `flat()`. Owns: a share of the tensor.
+  void train_in(at::Tensor flat);
+
   [[nodiscard]] at::Tensor forward(const at::Tensor& input) { return model_.forward(input); }
   [[nodiscard]] const Model& model() const noexcept { return model_; }
   [[nodiscard]] const Arena& arena() const noexcept { return arena_; }

@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "runtime/core/log.h"
+
 namespace hogpen::detail {
 namespace {
 
@@ -46,6 +48,19 @@ void TrainPlan::share() {
   new (shared_segment->data()) TrainShared(workers);
   if (options.mode != UpdateMode::sync) return;
   for (int rank = 0; rank < workers; ++rank) new (&contribution(rank)) SyncContribution;
+}
+
+void TrainPlan::make_node_replicas() {
+  if (options.replicas != Replicas::per_numa) return;
+  nodes = numa_nodes();
+  if (nodes.size() == 1) {
+    log(LogLevel::info, "replicas per-numa: there is one NUMA node here, so all workers train the shared parameters");
+    return;
+  }
+  for (const NumaNode& node : nodes) {
+    const PreferNode prefer(node.id);
+    node_replicas.push_back(Replica::make_memory(flat_numel));
+  }
 }
 
 }  // namespace hogpen::detail

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "models/sampler.h"
 #include "models/trainer.h"
 #include "runtime/memory/arena.h"
+#include "runtime/process/numa.h"
 #include "runtime/sync/barrier.h"
 #include "runtime/sync/mutex.h"
 
@@ -49,6 +51,8 @@ struct TrainPlan {
   std::uint64_t first_batch = 0;
   std::uint64_t total_batches = 0;
   std::shared_ptr<Segment> shared_segment;  ///< TrainShared, then for mode sync the contributions and their gradients
+  std::vector<NumaNode> nodes;              ///< replicas per_numa: the machine's
+  std::vector<Arena> node_replicas;         ///< one for each of `nodes`; none where there is but one node
   int evaluations_fd = -1;                  ///< the keeper writes an Evaluation there after each
 
   [[nodiscard]] TrainShared& shared() const;
@@ -61,6 +65,8 @@ struct TrainPlan {
 
   /// Makes `shared_segment`.
   void share();
+  /// Makes `nodes` and `node_replicas` where the options ask for them.
+  void make_node_replicas();
 };
 
 /// The body of a worker.

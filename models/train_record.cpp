@@ -48,6 +48,8 @@ json make_record(const TrainPlan& plan, std::int64_t step, const std::optional<E
                  {"seed", options.seed},
                  {"workers", options.launcher.workers},
                  {"mode", to_string(options.mode)},
+                 {"replicas", to_string(options.replicas)},
+                 {"merge_every", options.merge_every},
                  {"optimizer", optimizer_record(options.optimizer)},
                  {"optimizer_copies", plan.optimizer_copies},
                  {"lr_schedule", schedule_record(options.schedule)},

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
+#include "models/replica.h"
 #include "models/train_plan.h"
 #include "models/train_step.h"
 #include "runtime/core/error.h"
@@ -25,17 +28,45 @@ std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model) 
   return make_fused_step(model, std::move(buffer), batch_size);
 }
 
-/// A worker's tools: its module on the shared parameters, and all that is private to it.
+kernels::Write write_to_shared(const TrainPlan& plan) {
+  return plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain;
+}
+
+/// How a worker's optimizer writes: what is its own alone it need not write atomically.
+kernels::Write write_of_optimizer(const TrainPlan& plan) {
+  const bool is_all_its_own =
+      plan.options.replicas == Replicas::per_worker && plan.options.optimizer.state == StateSharing::private_;
+  return is_all_its_own ? kernels::Write::plain : write_to_shared(plan);
+}
+
+/// Lets the model train a replica from now on; nothing where all workers train the shared parameters themselves.
+std::optional<Replica> join_replica(const TrainPlan& plan, const Worker& worker, SharedModel& model) {
+  const bool is_own = plan.options.replicas == Replicas::per_worker;
+  if (!is_own && plan.node_replicas.empty()) return {};
+  std::optional<Replica> replica;
+  replica.emplace(is_own ? Replica::make_memory(plan.flat_numel)
+                         : plan.node_replicas[settle_on_node(plan.nodes, worker.rank(), worker.world_size())],
+                  model.flat(), model.slices(), worker.control().header().cursor,
+                  Replica::Options{.merge_every = plan.options.merge_every,
+                                   .to_center = write_to_shared(plan),
+                                   .to_replica = is_own ? kernels::Write::plain : write_to_shared(plan)});
+  model.train_in(replica->parameters());
+  return replica;
+}
+
+/// A worker's tools: its module on the shared parameters or its replica of them, and all that is private to it.
 struct Tools {
-  Tools(const TrainPlan& plan, int rank)
+  Tools(const TrainPlan& plan, const Worker& worker)
       : model(plan.factory(), plan.model),
+        replica(join_replica(plan, worker, model)),
         step(make_step(plan, model)),
         // In mode sync rank 0 updates for all, and there is one row of state.
-        optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, rank % plan.optimizer_copies,
-                  plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),
+        optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, worker.rank() % plan.optimizer_copies,
+                  write_of_optimizer(plan)),
         sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 
   SharedModel model;
+  std::optional<Replica> replica;
   std::unique_ptr<TrainStep> step;
   Optimizer optimizer;
   EpochSampler sampler;
@@ -68,13 +99,26 @@ class NanWatch {
   int in_a_row_ = 0;
 };
 
+/// Steps that others began since this one's parameters held `known`: as many as they ended, since a worker that ends
+/// one begins the next. Counting the claims costs one load, whatever the number of workers.
+std::uint64_t unknown_steps(std::uint64_t known, const std::atomic<std::uint64_t>& claimed) {
+  // Relaxed: a statistic; it orders nothing.
+  const std::uint64_t now = claimed.load(std::memory_order_relaxed);
+  return now > known + 1 ? now - known - 1 : 0;
+}
+
 void train_asynchronously(const TrainPlan& plan, Worker& worker, Tools& tools) {
   NanWatch nan_watch(plan, worker);
   const bool is_locked = plan.options.mode == UpdateMode::locked;
   const bool is_plain = !is_locked && tools.optimizer.is_plain_sgd();
-  for (; !worker.should_stop(); worker.pause_point()) {
+  const std::atomic<std::uint64_t>& claimed = worker.control().header().cursor;
+  const std::function<void()> before_pause = [&] {
+    if (tools.replica) tools.replica->merge();
+  };
+  for (; !worker.should_stop(); worker.pause_point(before_pause)) {
     const auto batch = worker.claim(plan.total_batches);
     if (!batch) return;
+    const std::uint64_t known_steps = tools.replica ? tools.replica->begin_step() : *batch;
     const auto samples = tools.sampler.batch(*batch);
     const double loss = tools.step->forward(samples);
     if (!nan_watch.admits(loss, *batch)) continue;
@@ -86,7 +130,8 @@ void train_asynchronously(const TrainPlan& plan, Worker& worker, Tools& tools) {
       const auto guard = is_locked ? plan.shared().update_lock.lock(Deadline::never()) : std::nullopt;
       tools.optimizer.step(lr, tools.model.slices(), tools.step->gradients());
     }
-    worker.step_done(samples.size(), loss);
+    worker.step_done(samples.size(), loss, unknown_steps(known_steps, claimed));
+    if (tools.replica) tools.replica->end_step();
   }
 }
 
@@ -188,7 +233,7 @@ class SyncTraining {
 void train_worker(const TrainPlan& plan, Worker& worker) {
   // Each worker draws its own dropout masks.
   at::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
-  Tools tools(plan, worker.rank());
+  Tools tools(plan, worker);
   plan.model.segment().mapping()->prefault();
   plan.optimizer_state.segment().mapping()->prefault();
   worker.wait_for_start();
@@ -196,6 +241,7 @@ void train_worker(const TrainPlan& plan, Worker& worker) {
     SyncTraining(plan, worker, tools).run();
   } else {
     train_asynchronously(plan, worker, tools);
+    if (tools.replica) tools.replica->merge();
   }
 }
 

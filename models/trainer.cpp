@@ -115,6 +115,18 @@ void throw_if_diverged(const TrainPlan& plan) {
                                                  : "lower --lr, or skip bad batches with --on-nan skip");
 }
 
+void check_replicas(const TrainerOptions& options) {
+  require(options.merge_every >= 1, "merge_every must be at least 1, but is {}", options.merge_every);
+  if (options.replicas == Replicas::one) return;
+  const std::string replicas = to_string(options.replicas);
+  require(options.mode != UpdateMode::locked,
+          "replicas {} do not go with mode locked: its lock makes all updates of one copy of the parameters take turns",
+          replicas);
+  require(options.mode != UpdateMode::sync,
+          "replicas {} do not go with mode sync: its workers make each step together, on one copy of the parameters",
+          replicas);
+}
+
 }  // namespace
 
 Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data, TrainerOptions options)
@@ -132,6 +144,7 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
   require(!options_.max_steps || *options_.max_steps >= 1, "max_steps must be at least 1, but is {}",
           options_.max_steps.value_or(0));
   options_.optimizer.check();
+  check_replicas(options_);
   // A worker that died took its part of a synchronous step along: there is nothing to go on with but a checkpoint.
   if (options_.mode == UpdateMode::sync) options_.launcher.max_restarts = 0;
 }
@@ -166,6 +179,7 @@ TrainResult Trainer::run() {
                      std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
   plan.share();
+  plan.make_node_replicas();
   directory.show_live(plan.model.segment());
   const std::uint64_t huge_page_bytes =
       plan.model.segment().mapping()->use_huge_pages() + plan.optimizer_state.segment().mapping()->use_huge_pages();
@@ -209,6 +223,7 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
     result.seconds_after_first_step = seconds_between(*first_step, last_step);
   }
   result.samples = launcher.control().total_samples();
+  result.staleness = launcher.control().staleness();
   result.skipped_steps = launcher.control().total_skipped();
   result.checkpoint = latest_checkpoint(options_.run_directory);
   if (!result.checkpoint && plan.has_nothing_to_train()) result.checkpoint = options_.resume;

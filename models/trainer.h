@@ -53,6 +53,7 @@ struct TrainResult {
   double seconds = 0.0;                   ///< from the start of the workers to their last step
   double seconds_to_first_step = 0.0;     ///< from the call of `run` to the end of the first step of any worker
   double seconds_after_first_step = 0.0;  ///< from there to the last step
+  Staleness staleness;                    ///< docs/hogwild.md says what is measured
   LaunchReport launch;
 };
 

@@ -10,6 +10,7 @@
 
 #include "models/lr_schedule.h"
 #include "models/optimizer.h"
+#include "models/replica.h"
 #include "runtime/process/launcher.h"
 
 namespace hogpen {
@@ -49,6 +50,8 @@ struct TrainerOptions {
   UpdateMode mode = UpdateMode::hogwild;
   Engine engine = Engine::automatic;
   StepFactory step;  ///< computes the steps instead of an engine: `engine` is left automatic. See models/train_step.h
+  Replicas replicas = Replicas::one;      ///< others with modes hogwild and atomic only
+  int merge_every = 4;                    ///< steps of a worker between two merges of its replica
   std::int64_t epochs = 10;               ///< passes over the data by all workers together
   std::optional<std::int64_t> max_steps;  ///< ends the run before its epochs do; the schedule stays that of the epochs
   std::int64_t batch_size = 64;

@@ -69,6 +69,16 @@ std::optional<Deadline::Clock::time_point> ControlBlock::first_step() const noex
   return Deadline::Clock::time_point(Deadline::Clock::duration(earliest));
 }
 
+Staleness ControlBlock::staleness() const noexcept {
+  Staleness all;
+  for (int rank = 0; rank < workers(); ++rank) {
+    all.steps += slot(rank).steps.load(kRelaxed);
+    all.sum += slot(rank).staleness.load(kRelaxed);
+    all.max = std::max(all.max, slot(rank).most_stale.load(kRelaxed));
+  }
+  return all;
+}
+
 Deadline::Clock::time_point ControlBlock::last_step() const noexcept {
   std::int64_t latest = 0;
   for (int rank = 0; rank < workers(); ++rank) latest = std::max(latest, slot(rank).heartbeat.load(kRelaxed));

@@ -24,12 +24,14 @@ enum class WorkerState : std::uint32_t {
 struct alignas(64) WorkerSlot {
   std::atomic<std::int32_t> pid{0};
   std::atomic<WorkerState> state{WorkerState::absent};
-  std::atomic<std::uint64_t> steps{0};      ///< by all holders of this rank
-  std::atomic<std::uint64_t> samples{0};    ///< likewise
-  std::atomic<std::uint64_t> skipped{0};    ///< steps without an update (NaN loss)
-  std::atomic<double> loss{0.0};            ///< of its latest step
-  std::atomic<std::int64_t> heartbeat{0};   ///< monotonic clock at its latest step boundary, in nanoseconds
-  std::atomic<std::int64_t> first_step{0};  ///< the same at the end of the first step of this rank; 0 before it
+  std::atomic<std::uint64_t> steps{0};       ///< by all holders of this rank
+  std::atomic<std::uint64_t> samples{0};     ///< likewise
+  std::atomic<std::uint64_t> skipped{0};     ///< steps without an update (NaN loss)
+  std::atomic<double> loss{0.0};             ///< of its latest step
+  std::atomic<std::int64_t> heartbeat{0};    ///< monotonic clock at its latest step boundary, in nanoseconds
+  std::atomic<std::int64_t> first_step{0};   ///< the same at the end of the first step of this rank; 0 before it
+  std::atomic<std::uint64_t> staleness{0};   ///< summed over `steps`
+  std::atomic<std::uint64_t> most_stale{0};  ///< of one step
   alignas(64) Report report;
 };
 
@@ -50,6 +52,18 @@ struct ControlHeader {
 static_assert(std::is_standard_layout_v<ControlHeader> && std::is_standard_layout_v<WorkerSlot>);
 static_assert(std::atomic<double>::is_always_lock_free && std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<WorkerState>::is_always_lock_free);
+
+/// How many steps of other workers fell between what a step read and what it wrote, over many steps.
+///
+/// Sharing: a value.
+struct Staleness {
+  std::uint64_t steps = 0;
+  std::uint64_t sum = 0;
+  std::uint64_t max = 0;
+  [[nodiscard]] double mean() const noexcept {
+    return steps > 0 ? static_cast<double>(sum) / static_cast<double>(steps) : 0.0;
+  }
+};
 
 /// One header and one slot for each worker, and one for the keeper, in a Segment of their own.
 ///
@@ -72,6 +86,9 @@ class ControlBlock {
 
   /// The end of the first step of any worker; empty before it.
   [[nodiscard]] std::optional<Deadline::Clock::time_point> first_step() const noexcept;
+  /// Of all steps of all workers.
+  [[nodiscard]] Staleness staleness() const noexcept;
+
   /// The latest step boundary of any worker.
   [[nodiscard]] Deadline::Clock::time_point last_step() const noexcept;
 

@@ -59,11 +59,13 @@ std::optional<std::uint64_t> Worker::claim(std::uint64_t end) noexcept {
   return std::nullopt;
 }
 
-void Worker::step_done(std::uint64_t samples, double loss) noexcept {
+void Worker::step_done(std::uint64_t samples, double loss, std::uint64_t staleness) noexcept {
   WorkerSlot& mine = slot();
   mine.steps.store(mine.steps.load(kRelaxed) + 1, kRelaxed);
   mine.samples.store(mine.samples.load(kRelaxed) + samples, kRelaxed);
   mine.loss.store(loss, kRelaxed);
+  mine.staleness.store(mine.staleness.load(kRelaxed) + staleness, kRelaxed);
+  if (staleness > mine.most_stale.load(kRelaxed)) mine.most_stale.store(staleness, kRelaxed);
   beat();
   if (mine.first_step.load(kRelaxed) == 0) mine.first_step.store(mine.heartbeat.load(kRelaxed), kRelaxed);
 }
@@ -75,9 +77,10 @@ void Worker::step_skipped(double loss) noexcept {
   beat();
 }
 
-void Worker::pause_point() {
+void Worker::pause_point(const std::function<void()>& before_pause) {
   FutexWord& pause = control_.header().pause;
   while (pause.load() != 0 && !should_stop()) {
+    if (before_pause) before_pause();
     slot().state.store(WorkerState::paused);
     while (pause.load() != 0 && !should_stop()) {
       futex_wait(pause, 1, Deadline::after(kLookUp));

@@ -40,12 +40,14 @@ class Worker {
   /// one that dies takes its chunk along.
   [[nodiscard]] std::optional<std::uint64_t> claim(std::uint64_t end) noexcept;
 
-  /// Publishes a step's progress.
-  void step_done(std::uint64_t samples, double loss) noexcept;
+  /// Publishes a step's progress. `staleness`: how many steps of other workers fell between what it read and its
+  /// update.
+  void step_done(std::uint64_t samples, double loss, std::uint64_t staleness = 0) noexcept;
   /// Publishes a step that made no update.
   void step_skipped(double loss) noexcept;
-  /// A step boundary: call it between one step and the next. Waits here while a pause is asked for.
-  void pause_point();
+  /// A step boundary: call it between one step and the next. Waits here while a pause is asked for; `before_pause` is
+  /// called first, so that whoever paused the workers finds its work done.
+  void pause_point(const std::function<void()>& before_pause = {});
 
  private:
   void beat() noexcept;

@@ -100,6 +100,13 @@ class Resume(hogpen.CommandTest):
         self.train("--run-dir=a", "--resume=auto", "--lr-schedule=constant", epochs=2)
         self.assertEqual(self.state_of("a")["lr_schedule"]["kind"], "constant")
 
+    def test_replicas_are_gone_on_with_and_can_be_given_up(self):
+        self.train("--run-dir=a", "--replicas=per-worker", "--merge-every=5")
+        self.train("--run-dir=a", "--resume=auto", epochs=2)
+        self.assertEqual((self.state_of("a")["replicas"], self.state_of("a")["merge_every"]), ("per-worker", 5))
+        self.train("--run-dir=a", "--resume=auto", "--replicas=one", epochs=3)
+        self.assertEqual(self.state_of("a")["replicas"], "one")
+
     def test_the_newest_are_kept(self):
         for epochs in (1, 2, 3):
             self.train("--run-dir=a", "--resume=auto", "--keep=2", "--checkpoint-every=0", epochs=epochs)

@@ -109,6 +109,25 @@ class Results(hogpen.CommandTest):
             result = json.loads(self.succeed("train", *hogpen.SMALL, "--json", *arguments).stdout)
             self.assertEqual(result["samples"], 1280, arguments)
 
+    def test_replicas_do_the_same_work_and_the_plan_says_so(self):
+        for workers_as in ("processes", "threads"):
+            result = self.succeed("train", *hogpen.SMALL, "--json", f"--workers-as={workers_as}", "--mode=atomic",
+                                  "--replicas=per-worker", "--merge-every=3", f"--run-dir={workers_as}")
+            self.assertEqual(json.loads(result.stdout)["samples"], 1280)
+            self.assertIn(f"workers  2 {workers_as}, atomic, replicas per-worker, merged every 3 steps\n", result.stderr)
+            state = self.state_of(workers_as)
+            self.assertEqual((state["replicas"], state["merge_every"]), ("per-worker", 3))
+
+    def test_staleness_is_in_the_result_and_is_said_when_asked(self):
+        result = self.succeed("train", *hogpen.SMALL, "--json", "--workers=1", "-v")
+        self.assertEqual(json.loads(result.stdout)["staleness"], {"mean": 0, "max": 0})
+        self.assertIn("staleness 0.00 steps of other workers on average, 0 at most\n", result.stderr)
+        result = self.succeed("train", "--data=synthetic:6400", "--epochs=20", "--workers=2", "--json")
+        staleness = json.loads(result.stdout)["staleness"]
+        self.assertGreater(staleness["mean"], 0)
+        self.assertGreaterEqual(staleness["max"], staleness["mean"])
+        self.assertNotIn("staleness", result.stderr)
+
     def test_quiet_leaves_stderr_empty(self):
         result = self.succeed("train", *hogpen.SMALL, "-q")
         self.assertEqual(result.stderr, "")
@@ -143,6 +162,12 @@ class Failures(hogpen.CommandTest):
 
     def test_a_model_that_does_not_fit_the_data_is_wrong_usage(self):
         self.refuse("train", *hogpen.SMALL, "--model=Linear(100,10)", says="100")
+
+    def test_replicas_in_a_mode_that_has_none_are_wrong_usage(self):
+        for mode in ("locked", "sync"):
+            self.refuse("train", *hogpen.SMALL, f"--mode={mode}", "--replicas=per-worker",
+                        says=f"replicas per-worker do not go with mode {mode}: its ")
+        self.refuse("train", *hogpen.SMALL, "--merge-every=3", says="--merge-every has no effect with --replicas one")
 
     def test_a_loss_that_became_nan_is_a_failure_with_advice(self):
         result = self.run_hogpen("train", *hogpen.SMALL, "--lr=1e30")

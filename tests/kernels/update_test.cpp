@@ -208,6 +208,42 @@ TEST(UpdateModes, GiveTheSameBitsToOneWorker) {
   }
 }
 
+TEST(Merge, AddsWhatTheReplicaGainedForAnyLengthAndAlignment) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
+  for (const Write to_center : {Write::plain, Write::atomic}) {
+    for (const Write to_replica : {Write::plain, Write::atomic}) {
+      for (const std::size_t n : {0U, 1U, 7U, 8U, 9U, 33U, 1000U}) {
+        Guarded center(n, 1);
+        Guarded replica(n, 2);
+        Guarded base(n, 3);
+        std::vector<double> expected(n);
+        for (std::size_t i = 0; i < n; ++i) {
+          base.values()[i] = uniform(random);
+          replica.values()[i] = uniform(random);
+          center.values()[i] = uniform(random);
+          expected[i] = static_cast<double>(center.values()[i]) + replica.values()[i] - base.values()[i];
+        }
+        merge(to_center, to_replica, center.data(), replica.data(), base.data(), n);
+        for (std::size_t i = 0; i < n; ++i) ASSERT_NEAR(center.values()[i], expected[i], 4e-7) << "element " << i;
+        EXPECT_TRUE(std::ranges::equal(replica.values(), center.values()));
+        EXPECT_TRUE(std::ranges::equal(base.values(), center.values()));
+        EXPECT_TRUE(center.guards_are_intact() && replica.guards_are_intact() && base.guards_are_intact());
+      }
+    }
+  }
+}
+
+TEST(Merge, ACenterThatNobodyElseWroteBecomesTheReplicaToTheBit) {
+  for (const Write write : {Write::plain, Write::atomic}) {
+    std::vector<float> center(1000, 1e6F);
+    std::vector<float> base = center;
+    std::vector<float> replica(1000, 0.1F);
+    merge(write, write, center.data(), replica.data(), base.data(), center.size());
+    EXPECT_EQ(center, std::vector<float>(1000, 0.1F));
+  }
+}
+
 constexpr int kWorkers = 4;
 constexpr int kStepsEach = 1'000'000;
 

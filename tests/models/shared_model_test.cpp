@@ -258,6 +258,49 @@ TEST(SharedModel, TiedWeightsAreOneParameter) {
   EXPECT_TRUE(at::equal(origin->input->weight, at::full({4, 4}, 3.0)));
 }
 
+TEST(SharedModel, ATiedParameterIsTrainedElsewhereUnderEachOfItsNames) {
+  const auto module = std::make_shared<Tied>();
+  SharedModel model(bare_model(module), share_memory(*module));
+  const at::Tensor elsewhere = at::full(model.flat().sizes(), 7.0);
+  model.train_in(elsewhere);
+  for (const at::Tensor& parameter : module->parameters()) {
+    EXPECT_TRUE(at::equal(parameter, at::full(parameter.sizes(), 7.0)));
+    EXPECT_TRUE(parameter.requires_grad());
+  }
+  elsewhere.fill_(8.0);
+  EXPECT_TRUE(at::equal(module->named_parameters()["output.weight"], at::full({4, 4}, 8.0)));
+  EXPECT_EQ(model.flat().data_ptr(), elsewhere.data_ptr());
+}
+
+TEST(SharedModel, ParametersThatOnlyShareTheirDataAreTrainedElsewhereTogether) {
+  const at::Tensor a = at::ones({3}).set_requires_grad(true);
+  const at::Tensor b = at::zeros({3}).set_requires_grad(true);
+  b.set_data(a);
+  const auto module = module_of({a, b});
+  SharedModel model(bare_model(module), share_memory(*module));
+  model.train_in(at::full({3}, 7.0));
+  EXPECT_TRUE(at::equal(a, at::full({3}, 7.0)));
+  EXPECT_TRUE(at::equal(b, at::full({3}, 7.0)));
+}
+
+TEST(SharedModel, BuffersAndFrozenParametersStayWhenTheOthersAreTrainedElsewhere) {
+  const Model origin = batch_norm_model();
+  parameter(origin, "0.weight").set_requires_grad(false);
+  const Arena arena = share_memory(*origin.module);
+  SharedModel model(origin, arena);
+  const at::Tensor elsewhere = at::zeros(model.flat().sizes());
+  model.train_in(elsewhere);
+  EXPECT_TRUE(is_in(parameter(origin, "0.weight"), arena));
+  EXPECT_FALSE(is_in(parameter(origin, "2.weight"), arena));
+  for (const auto& buffer : origin.module->named_buffers()) EXPECT_TRUE(is_in(buffer.value(), arena)) << buffer.key();
+}
+
+TEST(SharedModel, ParametersAreTrainedOnlyInMemoryOfTheirSize) {
+  const Model origin = batch_norm_model();
+  SharedModel model(origin, share_memory(*origin.module));
+  EXPECT_THROW(model.train_in(at::zeros({3})), UsageError);
+}
+
 TEST(SharedModel, AParameterThatIsAbsentOrOfAnotherShapeIsNamedAndNothingIsBound) {
   const Arena arena = share_memory(*parse_model("Linear(4,3) ReLU Linear(3,2)").module);
   const Model longer = parse_model("Linear(4,3) ReLU Linear(3,2) ReLU Linear(2,2)");

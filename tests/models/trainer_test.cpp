@@ -307,28 +307,32 @@ TEST_F(TrainerTest, ARunDirectoryWithCheckpointsIsNotMixedWithAnotherRun) {
 }
 
 TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
-  TrainerOptions some = options();
-  some.launcher.workers = 4;
-  some.epochs = 4000;
-  some.evaluate_every = some.checkpoint_every = 0;
-  Trainer training = trainer(some);
-  int kills = 0;
-  training.on_progress([&](const TrainProgress&) {
-    // Find a worker by its name among our children; any will do.
-    std::ifstream children(fmt::format("/proc/self/task/{}/children", ::getpid()));
-    std::vector<int> workers;
-    for (int pid = 0; children >> pid;) {
-      std::string name;
-      std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
-      if (name.starts_with("hogpen-") && name != "hogpen-keeper") workers.push_back(pid);
-    }
-    if (!workers.empty() && ::kill(workers[static_cast<std::size_t>(kills) % workers.size()], SIGKILL) == 0) ++kills;
-  });
-  const TrainResult result = training.run();
-  EXPECT_GT(kills, 0);
-  EXPECT_FALSE(result.launch.deaths.empty());
-  EXPECT_GT(result.evaluation->accuracy, 0.9);
-  EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), 4000u * 1000u) << "a death costs one batch";
+  for (const Replicas replicas : {Replicas::one, Replicas::per_worker}) {
+    SCOPED_TRACE(to_string(replicas));
+    TrainerOptions some = options(to_string(replicas));
+    some.launcher.workers = 4;
+    some.replicas = replicas;
+    some.epochs = 4000;
+    some.evaluate_every = some.checkpoint_every = 0;
+    Trainer training = trainer(some);
+    int kills = 0;
+    training.on_progress([&](const TrainProgress&) {
+      // Find a worker by its name among our children; any will do.
+      std::ifstream children(fmt::format("/proc/self/task/{}/children", ::getpid()));
+      std::vector<int> workers;
+      for (int pid = 0; children >> pid;) {
+        std::string name;
+        std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
+        if (name.starts_with("hogpen-") && name != "hogpen-keeper") workers.push_back(pid);
+      }
+      if (!workers.empty() && ::kill(workers[static_cast<std::size_t>(kills) % workers.size()], SIGKILL) == 0) ++kills;
+    });
+    const TrainResult result = training.run();
+    EXPECT_GT(kills, 0);
+    EXPECT_FALSE(result.launch.deaths.empty());
+    EXPECT_GT(result.evaluation->accuracy, 0.9);
+    EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), 4000u * 1000u) << "a death costs one batch";
+  }
 }
 
 TEST_F(TrainerTest, TheLiveModelCanBeReadByAnotherProcess) {
@@ -453,6 +457,152 @@ TEST_F(TrainerTest, ADeathInSynchronousModeEndsTheRun) {
     EXPECT_EQ(error.exit().rank, 1);
     EXPECT_EQ(error.exit().signal, SIGKILL);
   }
+}
+
+class TrainerForms : public TrainerTest, public ::testing::WithParamInterface<WorkersAs> {
+ protected:
+  [[nodiscard]] TrainerOptions with_replicas(const std::string& run, int workers, int merge_every) const {
+    TrainerOptions some = options(run);
+    some.launcher.workers = workers;
+    some.launcher.workers_as = GetParam();
+    some.replicas = Replicas::per_worker;
+    some.merge_every = merge_every;
+    return some;
+  }
+};
+
+TEST_P(TrainerForms, OneWorkerWithAReplicaEqualsOneWithoutHoweverOftenItMerges) {
+  for (const UpdateMode mode : {UpdateMode::hogwild, UpdateMode::atomic}) {
+    for (const Engine engine : {Engine::fused, Engine::autograd}) {
+      TrainerOptions without = options(fmt::format("without-{}-{}", to_string(mode), static_cast<int>(engine)));
+      without.mode = UpdateMode::hogwild;
+      without.engine = engine;
+      const auto expected = parameters_of(trainer(without).run().checkpoint.value());
+      for (const int merge_every : {1, 7, 1'000'000}) {
+        TrainerOptions some =
+            with_replicas(without.run_directory.filename().string() + std::to_string(merge_every), 1, merge_every);
+        some.mode = mode;
+        some.engine = engine;
+        expect_close(expected, parameters_of(trainer(some).run().checkpoint.value()), 0.0);
+      }
+    }
+  }
+}
+
+TEST_P(TrainerForms, SeveralWorkersWithReplicasLearn) {
+  for (const UpdateMode mode : {UpdateMode::hogwild, UpdateMode::atomic}) {
+    TrainerOptions some = with_replicas(to_string(mode), 3, 4);
+    some.mode = mode;
+    some.epochs = 5;
+    some.optimizer.state = mode == UpdateMode::atomic ? StateSharing::shared : StateSharing::private_;
+    const TrainResult result = trainer(some).run();
+    EXPECT_EQ(result.samples, 5u * 1000u);
+    EXPECT_GT(result.evaluation->accuracy, 0.9);
+  }
+}
+
+// A checkpoint that did not hold the steps of the replica would go on from older parameters with newer samples.
+TEST_P(TrainerForms, ACheckpointInTheMiddleHoldsTheStepsOfTheReplica) {
+  TrainerOptions some = with_replicas("whole", 1, 1'000'000);
+  some.epochs = 2000;
+  some.keep_checkpoints = 0;
+  const auto expected = parameters_of(trainer(some).run().checkpoint.value());
+  const CheckpointStore store(some.run_directory / "checkpoints", 0);
+  const fs::path end = store.latest().value();
+  for (const auto& entry : fs::directory_iterator(some.run_directory / "checkpoints")) {
+    if (entry.path() == end) continue;
+    TrainerOptions rest = options("rest");
+    rest.epochs = some.epochs;
+    rest.resume = entry.path();
+    expect_close(expected, parameters_of(trainer(rest).run().checkpoint.value()), 0.0);
+    return;
+  }
+  FAIL() << "there was no checkpoint before the end";
+}
+
+/// A model whose step is so slow that those of several workers overlap however busy the machine is.
+Model slow_model() {
+  Model model = parse_model(kText);
+  model.forward = [inner = model.forward, module = model.module](const at::Tensor& input) {
+    if (module->is_training() && input.size(0) > 1) std::this_thread::sleep_for(2ms);
+    return inner(input);
+  };
+  return model;
+}
+
+TEST_P(TrainerForms, AStepOfOneWorkerIsNeverStaleAndStepsOfTwoAre) {
+  for (const Replicas replicas : {Replicas::one, Replicas::per_worker}) {
+    TrainerOptions alone = with_replicas("alone-" + to_string(replicas), 1, 5);
+    alone.replicas = replicas;
+    const Staleness none = trainer(alone).run().staleness;
+    EXPECT_EQ(none.steps, 3u * 32u);
+    EXPECT_EQ(none.sum, 0u);
+    EXPECT_EQ(none.max, 0u);
+    TrainerOptions two = with_replicas("two-" + to_string(replicas), 2, 5);
+    two.replicas = replicas;
+    const Staleness some = trainer(two, slow_model).run().staleness;
+    EXPECT_EQ(some.steps, 3u * 32u);
+    // In equal steps 1, or the mean of 1 to 5.
+    EXPECT_GT(some.mean(), replicas == Replicas::one ? 0.5 : 1.5);
+    EXPECT_GE(static_cast<double>(some.max), some.mean());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TrainerForms, ::testing::Values(WorkersAs::processes, WorkersAs::threads),
+                         [](const auto& form) {
+                           return std::string(form.param == WorkersAs::processes ? "processes" : "threads");
+                         });
+
+TEST_F(TrainerTest, ReplicasForEachNodeTrainAsTheMachineAllows) {
+  TrainerOptions some = options();
+  some.launcher.workers = 2;
+  some.replicas = Replicas::per_numa;
+  some.epochs = 5;
+  EXPECT_GT(trainer(some).run().evaluation->accuracy, 0.9);
+}
+
+TEST_F(TrainerTest, ReplicasAreRefusedWhereTheyMakeNoSense) {
+  for (const UpdateMode mode : {UpdateMode::locked, UpdateMode::sync}) {
+    for (const Replicas replicas : {Replicas::per_numa, Replicas::per_worker}) {
+      TrainerOptions some = options();
+      some.mode = mode;
+      some.replicas = replicas;
+      try {
+        (void)trainer(some);
+        FAIL() << "it did not throw";
+      } catch (const UsageError& error) {
+        EXPECT_NE(std::string(error.what()).find("do not go with mode " + to_string(mode) + ": its "),
+                  std::string::npos)
+            << error.what();
+      }
+    }
+  }
+  TrainerOptions some = options();
+  some.merge_every = 0;
+  EXPECT_THROW((void)trainer(some), UsageError);
+}
+
+TEST_F(TrainerTest, StepsOfSynchronousWorkersAreNotStale) {
+  TrainerOptions some = options();
+  some.launcher.workers = 2;
+  some.mode = UpdateMode::sync;
+  EXPECT_EQ(trainer(some).run().staleness.sum, 0u);
+}
+
+TEST_F(TrainerTest, StalenessIsInTheMetrics) {
+  TrainerOptions some = options();
+  some.launcher.workers = 2;
+  const TrainResult result = trainer(some, slow_model).run();
+  std::ifstream lines(some.run_directory / "metrics.jsonl");
+  std::size_t found = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto metrics = nlohmann::json::parse(line);
+    if (!metrics.contains("train/staleness")) continue;
+    ++found;
+    EXPECT_GT(metrics.at("train/staleness").get<double>(), 0.0);
+    EXPECT_LE(metrics.at("train/staleness_max").get<double>(), static_cast<double>(result.staleness.max));
+  }
+  EXPECT_GT(found, 0u);
 }
 
 TEST_F(TrainerTest, AModelThatDoesNotFitTheDataIsRefusedBeforeTraining) {
