@@ -5,7 +5,6 @@
 #include <sys/utsname.h>
 #include <torch/headeronly/version.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +18,7 @@
 #include "runtime/core/error.h"
 #include "runtime/memory/limits.h"
 #include "runtime/memory/segment.h"
+#include "runtime/process/numa.h"
 
 namespace hogpen {
 namespace {
@@ -77,12 +77,6 @@ bool gives_huge_pages() try {
   return false;  // There is no memory for one.
 }
 
-int numa_nodes() {
-  int count = 0;
-  while (std::filesystem::exists(fmt::format("/sys/devices/system/node/node{}", count))) ++count;
-  return std::max(count, 1);
-}
-
 std::string kernel() {
   ::utsname name{};
   return ::uname(&name) == 0 ? fmt::format("{} {} {}", name.sysname, name.release, name.machine) : "unknown";
@@ -107,7 +101,7 @@ ordered_json describe_machine() {
           {"kernel", kernel()},
           {"cpus_in_affinity_mask", cpus_in_affinity_mask()},
           {"usable_cpus", usable_cpus()},
-          {"numa_nodes", numa_nodes()},
+          {"numa_nodes", numa_nodes().size()},
           {"huge_pages", gives_huge_pages()},
           {"memory_available_bytes", memory.available_bytes},
           {"memory_limit", memory.source},

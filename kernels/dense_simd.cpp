@@ -16,14 +16,13 @@ constexpr std::size_t kWidth = Vector::size();
 
 // The largest blocks. A block's results and operands must fit the registers: 32 vectors with AVX-512, else 16.
 #if defined(CPU_CAPABILITY_AVX512)
-constexpr std::size_t kDotRows = 4;
 constexpr std::size_t kDotColumns = 4;
 constexpr std::size_t kSumRows = 8;
 #else
-constexpr std::size_t kDotRows = 3;
 constexpr std::size_t kDotColumns = 3;
 constexpr std::size_t kSumRows = 6;
 #endif
+constexpr std::size_t kDotRows = 4;
 constexpr std::size_t kSumVectors = 3;
 
 /// Rows of a block of so many vectors.
