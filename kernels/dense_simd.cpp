@@ -56,6 +56,10 @@ void for_each_block(std::size_t n, const F& f) {
 float sum_of(const Vector& v) {
 #if defined(CPU_CAPABILITY_AVX512)
   return _mm512_reduce_add_ps(v);
+#elif defined(CPU_CAPABILITY_AVX2)
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 #else
   float lanes[kWidth];
   v.store(lanes);
