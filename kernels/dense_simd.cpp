@@ -106,6 +106,11 @@ void sum_block(const Strided& a, const float* b, float alpha, bool adds, float* 
   const auto load = [&](const float* row, std::size_t v) {
     return v + 1 < kVectors ? Vector::loadu(row + v * kWidth) : last_lanes.load(row + v * kWidth);
   };
+  // Of shared memory, what is added to lies in the cache of the worker that wrote it last: it comes while the sums are
+  // made.
+  for (std::size_t i = 0; adds && i < kRows; ++i) {
+    for (std::size_t v = 0; v < kVectors; ++v) __builtin_prefetch(c + i * n + v * kWidth, 1);
+  }
   Vector sums[kRows][kVectors];
   for (auto& row : sums) std::fill_n(row, kVectors, Vector(0.0F));
   for (std::size_t p = 0; p < k; ++p) {
