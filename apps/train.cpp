@@ -131,6 +131,8 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"engine", to_string(result.engine)},
       {"samples", result.samples},
       {"seconds", result.seconds},
+      {"seconds_to_first_step", result.seconds_to_first_step},
+      {"seconds_after_first_step", result.seconds_after_first_step},
       {"samples_per_second", result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0.0},
       {"staleness", {{"mean", result.staleness.mean()}, {"max", result.staleness.max}}},
       {"skipped_steps", result.skipped_steps},

@@ -10,7 +10,8 @@ torch-sgd, torch-inplace, torch-manual, torch-loader: the variants of torch_hogw
 the peers take slices in the order of the file, but for torch-loader, and with --accuracy.
 
 --accuracy trains each from the start for 1, 2, 3, … passes over the data, by all workers together, with the learning rate's
-cosine over the run, until one ends with 88 %. It is evaluated after the clock has stopped; that run's seconds count.
+cosine over the run, until one ends with 88 %. It is evaluated after the clock has stopped; that run's seconds count. All clocks
+start when the workers are ready.
 """
 
 import argparse
@@ -40,6 +41,11 @@ def run(command):
     return json.loads(result.stdout)
 
 
+def seconds_of(result):
+    """From where all workers are ready: the peers meet at a barrier, hogpen tells when its first step was made."""
+    return result.get("seconds_after_first_step", result["seconds"])
+
+
 def command_of(name, args, workers, epochs, extra=()):
     """Trains for `epochs` passes over the data by each worker."""
     if name == "libtorch":
@@ -64,8 +70,8 @@ def measure_rates(args):
     for round_number in range(args.rounds):
         for workers in args.workers:
             for name in contenders(args):
-                rate = run(command_of(name, args, workers, args.epochs))["samples_per_second"]
-                results.setdefault((workers, name), []).append(rate)
+                result = run(command_of(name, args, workers, args.epochs))
+                results.setdefault((workers, name), []).append(result["samples"] / seconds_of(result))
         print(f"round {round_number + 1} of {args.rounds} done", file=sys.stderr)
     model = "convnet" if args.convnet else "mlp"
     print(f"samples/s, {model}, batch {args.batch_size}, medians of {args.rounds}")
@@ -85,7 +91,7 @@ def time_to_goal(name, args, workers, seed):
     for passes in range(1, MOST_PASSES + 1):
         result = run(command_of(name, args, workers, passes / workers, extra))
         if result["accuracy"] >= GOAL:
-            return result["seconds"], passes
+            return seconds_of(result), passes
     return float("inf"), MOST_PASSES
 
 
