@@ -7,10 +7,8 @@ namespace hogpen {
 namespace {
 
 Figure figure(const char* name, const char* unit, double median, double half_width = 0) {
-  Figure result;
-  result.suite = "sync";
-  result.name = name;
-  result.unit = unit;
+  Figure result{FigureLabel{.name = name, .unit = unit}};
+  result.suite = std::string("sync");
   result.median = median;
   result.low = median - half_width;
   result.high = median + half_width;
