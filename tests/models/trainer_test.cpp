@@ -475,6 +475,7 @@ TEST_P(TrainerForms, OneWorkerWithAReplicaEqualsOneWithoutHoweverOftenItMerges) 
   for (const UpdateMode mode : {UpdateMode::hogwild, UpdateMode::atomic}) {
     for (const Engine engine : {Engine::fused, Engine::autograd}) {
       TrainerOptions without = options(fmt::format("without-{}-{}", to_string(mode), static_cast<int>(engine)));
+      without.launcher.workers_as = GetParam();
       without.mode = UpdateMode::hogwild;
       without.engine = engine;
       const auto expected = parameters_of(trainer(without).run().checkpoint.value());
@@ -504,7 +505,7 @@ TEST_P(TrainerForms, SeveralWorkersWithReplicasLearn) {
 // A checkpoint that did not hold the steps of the replica would go on from older parameters with newer samples.
 TEST_P(TrainerForms, ACheckpointInTheMiddleHoldsTheStepsOfTheReplica) {
   TrainerOptions some = with_replicas("whole", 1, 1'000'000);
-  some.epochs = 2000;
+  some.epochs = 500;
   some.keep_checkpoints = 0;
   const auto expected = parameters_of(trainer(some).run().checkpoint.value());
   const CheckpointStore store(some.run_directory / "checkpoints", 0);
@@ -512,6 +513,7 @@ TEST_P(TrainerForms, ACheckpointInTheMiddleHoldsTheStepsOfTheReplica) {
   for (const auto& entry : fs::directory_iterator(some.run_directory / "checkpoints")) {
     if (entry.path() == end) continue;
     TrainerOptions rest = options("rest");
+    rest.launcher.workers_as = GetParam();
     rest.epochs = some.epochs;
     rest.resume = entry.path();
     expect_close(expected, parameters_of(trainer(rest).run().checkpoint.value()), 0.0);
