@@ -1,17 +1,8 @@
 #include "kernels/dropout.h"
 
+#include "kernels/split_mix.h"
+
 namespace hogpen::kernels {
-namespace {
-
-std::uint64_t next(std::uint64_t& state) {
-  state += 0x9E3779B97F4A7C15U;
-  std::uint64_t z = state;
-  z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9U;
-  z = (z ^ (z >> 27U)) * 0x94D049BB133111EBU;
-  return z ^ (z >> 31U);
-}
-
-}  // namespace
 
 void draw_mask(double p, float* mask, std::size_t n, std::uint64_t& state) {
   constexpr double kRange = 4294967296.0;
@@ -20,11 +11,11 @@ void draw_mask(double p, float* mask, std::size_t n, std::uint64_t& state) {
   // One number of 64 bits is good for two elements.
   std::size_t i = 0;
   for (; i + 2 <= n; i += 2) {
-    const std::uint64_t bits = next(state);
+    const std::uint64_t bits = split_mix(state);
     mask[i] = (bits & 0xFFFFFFFFU) < threshold ? 0.0F : kept;
     mask[i + 1] = (bits >> 32U) < threshold ? 0.0F : kept;
   }
-  if (i < n) mask[i] = (next(state) >> 32U) < threshold ? 0.0F : kept;
+  if (i < n) mask[i] = (split_mix(state) >> 32U) < threshold ? 0.0F : kept;
 }
 
 void apply_mask(const float* mask, const float* x, float* y, std::size_t n, std::size_t group) {

@@ -4,7 +4,7 @@
 namespace hogpen::kernels::CPU_CAPABILITY {
 namespace {
 
-using Vector = at::vec::Vectorized<float>;
+using Vector = FloatVector;
 
 Vector widen(const std::uint8_t* pixels) {
 #if defined(CPU_CAPABILITY_AVX512)

@@ -5,25 +5,17 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/split_mix.h"
 #include "runtime/core/error.h"
 
 namespace hogpen {
 namespace {
-
-/// The output function of SplitMix64: every bit of the result depends on every bit of `bits`.
-std::uint64_t mix(std::uint64_t bits) {
-  bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9;
-  bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB;
-  return bits ^ (bits >> 31);
-}
 
 /// A round's function: `half` is of at most 16 bits, and its result's low ones depend on all of them.
 std::uint32_t keyed(std::uint32_t half, std::uint64_t key) {
   const std::uint32_t product = (half ^ static_cast<std::uint32_t>(key)) * (static_cast<std::uint32_t>(key >> 32) | 1);
   return (product ^ (product >> 16)) >> 3;
 }
-
-constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;  // SplitMix64's step
 
 std::uint32_t checked_samples(std::int64_t samples) {
   require(samples >= 1 && samples <= std::numeric_limits<std::uint32_t>::max(),
@@ -37,8 +29,8 @@ Permutation::Permutation(std::uint32_t size, std::uint64_t seed, std::uint64_t n
   const int bits = std::bit_width(size - 1);
   low_bits_ = bits / 2;
   high_bits_ = bits - low_bits_;
-  std::uint64_t state = mix(seed + kGolden) ^ number;
-  for (std::uint64_t& key : keys_) key = mix(state += kGolden);
+  std::uint64_t state = kernels::split_mix(seed) ^ number;
+  for (std::uint64_t& key : keys_) key = kernels::split_mix(state);
 }
 
 void Permutation::numbers(std::uint32_t begin, std::span<std::uint32_t> out) const noexcept {

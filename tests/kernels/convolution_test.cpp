@@ -12,13 +12,13 @@
 #include <functional>
 #include <limits>
 #include <ostream>
-#include <random>
 #include <tuple>
 #include <vector>
 
 #include "kernels/convolution_reference.h"
 #include "kernels/convolution_simd.h"
 #include "kernels/instruction_set.h"
+#include "tests/kernels/random_numbers.h"
 
 namespace hogpen::kernels {
 
@@ -29,19 +29,6 @@ std::ostream& operator<<(std::ostream& out, const Windows& w) {
 }
 
 namespace {
-
-class Random {
- public:
-  std::vector<float> numbers(std::size_t n) {
-    std::vector<float> values(n);
-    for (float& value : values) value = uniform_(random_);
-    return values;
-  }
-
- private:
-  std::mt19937 random_{11};
-  std::uniform_real_distribution<float> uniform_{-1.0F, 1.0F};
-};
 
 std::vector<double> widened(const std::vector<float>& values, std::size_t begin, std::size_t count) {
   return {values.begin() + static_cast<std::ptrdiff_t>(begin),
@@ -88,7 +75,7 @@ struct Layer {
   Windows v;
   std::size_t out;
   std::size_t n;
-  Random random;
+  RandomNumbers random{11};
   std::vector<float> x, w, b, dy;
   std::vector<float> y, dx, dw, db, scratch;
 };
@@ -270,7 +257,7 @@ void expect_pooled_as_by_torch(const Windows& windows, std::vector<float> x, std
     const float value = theirs.const_data_ptr<float>()[i];
     ASSERT_TRUE(std::isnan(value) ? std::isnan(pooled.y[at]) : pooled.y[at] == value) << i;
   }
-  std::vector<float> dy = Random().numbers(pooled.y.size() - 1);
+  std::vector<float> dy = RandomNumbers(11).numbers(pooled.y.size() - 1);
   values.backward(at::from_blob(dy.data(), values.sizes()));
   std::vector<float> dx(x.size(), Layer::kGuard);
   max_pool_backward(windows, dy.data(), pooled.places.data(), dx.data(), n);
@@ -287,12 +274,13 @@ const std::vector<Windows> kPools = {{.channels = 1, .height = 2, .width = 2, .k
                                      {.channels = 1, .height = 5, .width = 6, .kernel = 1, .stride = 2}};
 
 TEST(MaxPool, PlacesAndGradientsAreThoseOfTorch) {
-  for (const Windows& windows : kPools) expect_pooled_as_by_torch(windows, Random().numbers(2 * windows.pixels()), 2);
+  for (const Windows& windows : kPools)
+    expect_pooled_as_by_torch(windows, RandomNumbers(11).numbers(2 * windows.pixels()), 2);
 }
 
 TEST(MaxPool, OfEqualNumbersTheFirstCounts) {
   for (const Windows& windows : kPools) {
-    std::vector<float> x = Random().numbers(windows.pixels());
+    std::vector<float> x = RandomNumbers(11).numbers(windows.pixels());
     for (float& value : x) value = std::round(value);
     expect_pooled_as_by_torch(windows, x, 1);
     expect_pooled_as_by_torch(windows, std::vector<float>(windows.pixels(), -std::numeric_limits<float>::infinity()),
@@ -302,7 +290,7 @@ TEST(MaxPool, OfEqualNumbersTheFirstCounts) {
 
 TEST(MaxPool, ANaNCountsAsTheLargest) {
   for (const Windows& windows : kPools) {
-    std::vector<float> x = Random().numbers(windows.pixels());
+    std::vector<float> x = RandomNumbers(11).numbers(windows.pixels());
     for (std::size_t i = 0; i < x.size(); i += 3) x[i] = std::nanf("");
     expect_pooled_as_by_torch(windows, x, 1);
   }
@@ -311,7 +299,7 @@ TEST(MaxPool, ANaNCountsAsTheLargest) {
 TEST(MaxPool, EachInstructionSetFindsTheSame) {
   for (const Windows& windows : kPools) {
     SCOPED_TRACE(testing::PrintToString(windows));
-    std::vector<float> x = Random().numbers(windows.pixels());
+    std::vector<float> x = RandomNumbers(11).numbers(windows.pixels());
     for (float& value : x) value = std::round(4 * value);
     const std::size_t columns = windows.columns();
     std::vector<Pooled> pooled;

@@ -10,27 +10,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <random>
 #include <utility>
 #include <vector>
 
 #include "kernels/dense_simd.h"
 #include "kernels/instruction_set.h"
+#include "tests/kernels/random_numbers.h"
 
 namespace hogpen::kernels {
 namespace {
 
-class Dense : public testing::Test {
+class Dense : public testing::Test, protected RandomNumbers {
  protected:
-  std::vector<float> numbers(std::size_t n) {
-    std::vector<float> values(n);
-    for (float& value : values) value = uniform_(random_);
-    return values;
-  }
-
- private:
-  std::mt19937 random_{7};
-  std::uniform_real_distribution<float> uniform_{-1.0F, 1.0F};
+  Dense() : RandomNumbers(7) {}
 };
 
 struct Loops {

@@ -5,24 +5,12 @@
 """
 
 import argparse
-import json
 import pathlib
 import statistics
-import subprocess
-import sys
-import tempfile
+
+from compare import run
 
 MODES = ("hogwild", "atomic", "locked", "sync")
-
-
-def accuracy(command):
-    """In percent."""
-    with tempfile.TemporaryDirectory() as directory:
-        result = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                cwd=directory, check=False)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{result.stderr}")
-    return 100 * json.loads(result.stdout)["accuracy"]
 
 
 def row(mode, workers, values):
@@ -46,9 +34,9 @@ def main():
     for mode in args.modes:
         for workers in args.workers:
             values = [
-                accuracy([args.build.resolve() / "apps/hogpen", "train", "--workers", workers, "--mode", mode,
+                100 * run([args.build.resolve() / "apps/hogpen", "train", "--workers", workers, "--mode", mode,
                           "--epochs", args.epochs, "--seed", seed, "--eval-every", 0, "--checkpoint-every", 0,
-                          "--json", "--quiet", *args.more])
+                          "--json", "--quiet", *args.more])["accuracy"]
                 for seed in range(1, args.seeds + 1)
             ]
             print(row(mode, workers, values), flush=True)
