@@ -2,10 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/gelu.h>
 #include <gtest/gtest.h>
-#include <torch/nn/functional/activation.h>
-#include <torch/nn/functional/loss.h>
 
 #include <algorithm>
 #include <cmath>
@@ -139,12 +139,11 @@ TEST_F(Dense, ALinearLayersGradientsAreThoseOfAutograd) {
 }
 
 TEST_F(Dense, ActivationsAndTheirGradientsAreThoseOfAutograd) {
-  namespace F = torch::nn::functional;
   const std::vector<std::pair<Activation, at::Tensor (*)(const at::Tensor&)>> all = {
       {Activation::relu, [](const at::Tensor& t) { return t.relu(); }},
       {Activation::tanh, [](const at::Tensor& t) { return t.tanh(); }},
       {Activation::sigmoid, [](const at::Tensor& t) { return t.sigmoid(); }},
-      {Activation::gelu, [](const at::Tensor& t) { return F::gelu(t); }}};
+      {Activation::gelu, [](const at::Tensor& t) { return at::gelu(t); }}};
   for (const auto& [activation, theirs] : all) {
     for (const std::size_t n : {1U, 15U, 16U, 1000U}) {
       auto x = numbers(n);
@@ -172,7 +171,7 @@ TEST_F(Dense, CrossEntropyAndItsGradientAreThoseOfAutograd) {
   std::vector<std::int64_t> labels(kRows);
   for (std::int64_t i = 0; i < kRows; ++i) labels[static_cast<std::size_t>(i)] = i * 7 % kClasses;
   const at::Tensor t = at::from_blob(logits.data(), {kRows, kClasses}).clone().requires_grad_();
-  const at::Tensor loss = torch::nn::functional::cross_entropy(t, at::from_blob(labels.data(), {kRows}, at::kLong));
+  const at::Tensor loss = at::cross_entropy_loss(t, at::from_blob(labels.data(), {kRows}, at::kLong));
   loss.backward();
   EXPECT_NEAR(softmax_cross_entropy(logits.data(), labels, kClasses), loss.item<double>(), 1e-5);
   EXPECT_LT((at::from_blob(logits.data(), {kRows, kClasses}) - t.grad()).abs().max().item<float>(), 1e-7F);

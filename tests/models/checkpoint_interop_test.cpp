@@ -1,3 +1,4 @@
+#include <ATen/ops/arange.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>

@@ -1,5 +1,6 @@
 #include "models/checkpoint.h"
 
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

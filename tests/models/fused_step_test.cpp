@@ -1,8 +1,8 @@
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
-#include <torch/utils.h>
 
 #include <algorithm>
 #include <cmath>
@@ -37,7 +37,7 @@ SharedModel in_shared_memory(Model model) {
 
 /// A model with parameters that are the same each time.
 SharedModel shared_model(const std::string& text) {
-  torch::manual_seed(5);
+  at::manual_seed(5);
   return in_shared_memory(parse_model(text));
 }
 
@@ -195,7 +195,7 @@ class FusedDropout : public FusedStep {
 
 TEST_F(FusedDropout, AGradientIsMaskedAsTheNumbersWereAndEachStepDrawsAnotherMask) {
   for (const char* text : {"Dropout(0.25)", "Dropout2d(0.25)"}) {
-    torch::manual_seed(9);
+    at::manual_seed(9);
     const auto first = forward(text);
     EXPECT_EQ(backward(), first) << text;
     const auto second = forward();
@@ -205,7 +205,7 @@ TEST_F(FusedDropout, AGradientIsMaskedAsTheNumbersWereAndEachStepDrawsAnotherMas
 }
 
 TEST_F(FusedDropout, DropsTheShareThatItShould) {
-  torch::manual_seed(9);
+  at::manual_seed(9);
   for (const auto& [text, deviation] : {std::pair("Dropout(0.25)", 0.0022), std::pair("Dropout2d(0.25)", 0.0097)}) {
     const auto mask = forward(text);
     const auto dropped = static_cast<double>(std::count(mask.begin(), mask.end(), 0.0F));
@@ -214,7 +214,7 @@ TEST_F(FusedDropout, DropsTheShareThatItShould) {
 }
 
 TEST_F(FusedDropout, Dropout2dDropsWholeChannelsAndDropoutDoesNot) {
-  torch::manual_seed(9);
+  at::manual_seed(9);
   const auto broken_channels = [](const std::vector<float>& mask) {
     constexpr std::size_t kArea = kShape.height * kShape.width;
     std::size_t broken = 0;
@@ -226,12 +226,12 @@ TEST_F(FusedDropout, Dropout2dDropsWholeChannelsAndDropoutDoesNot) {
 }
 
 TEST_F(FusedDropout, MasksFollowFromTheSeedOfTheWorker) {
-  torch::manual_seed(9);
+  at::manual_seed(9);
   const auto first = forward("Dropout");
   EXPECT_NE(forward("Dropout"), first) << "a second layer of the same worker";
-  torch::manual_seed(10);
+  at::manual_seed(10);
   EXPECT_NE(forward("Dropout"), first);
-  torch::manual_seed(9);
+  at::manual_seed(9);
   EXPECT_EQ(forward("Dropout"), first);
 }
 

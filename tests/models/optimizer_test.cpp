@@ -1,5 +1,8 @@
 #include "models/optimizer.h"
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <barrier>
@@ -24,14 +27,14 @@ TEST(Optimizer, PrivateStateKeepsWorkersApart) {
   FlatModel alone;
   OptimizerOptions options = default_optimizer("adam");
   const Arena state = make_state(options, model, 2);
-  const std::vector<torch::Tensor> gradients = model.random_gradients();
+  const std::vector<at::Tensor> gradients = model.random_gradients();
   for (int i = 0; i < 3; ++i) Optimizer(options, model.flat, state, 0, Write::plain).step(0.1, model.slices, gradients);
 
   model.flat.copy_(alone.flat);
   Optimizer(options, model.flat, state, 1, Write::plain).step(0.1, model.slices, gradients);
   Optimizer(options, alone.flat, make_state(options, alone, 1), 0, Write::plain).step(0.1, alone.slices, gradients);
 
-  EXPECT_TRUE(torch::equal(model.flat, alone.flat)) << "rank 1's first step depends on rank 0's state";
+  EXPECT_TRUE(at::equal(model.flat, alone.flat)) << "rank 1's first step depends on rank 0's state";
   EXPECT_EQ(state.tensor("step")[0].item<std::int64_t>(), 3);
   EXPECT_EQ(state.tensor("step")[1].item<std::int64_t>(), 1);
 }
@@ -44,11 +47,11 @@ TEST(Optimizer, SharedStateIsTheSameForEveryRank) {
   const Arena state = make_state(options, together, 2);
   Optimizer single(options, alone.flat, make_state(options, alone, 1), 0, Write::plain);
   for (int step = 0; step < kSteps; ++step) {
-    const std::vector<torch::Tensor> gradients = alone.random_gradients();
+    const std::vector<at::Tensor> gradients = alone.random_gradients();
     single.step(0.01, alone.slices, gradients);
     Optimizer(options, together.flat, state, step % 2, Write::plain).step(0.01, together.slices, gradients);
   }
-  EXPECT_TRUE(torch::equal(together.flat, alone.flat));
+  EXPECT_TRUE(at::equal(together.flat, alone.flat));
   EXPECT_EQ(state.tensor("step").numel(), 1);
   EXPECT_EQ(single.steps(), kSteps);
 }
@@ -65,8 +68,8 @@ void train_on_threads(const OptimizerOptions& options, FlatModel& model, const A
   for (int rank = 0; rank < kWorkers; ++rank) {
     threads.emplace_back([&, rank] {
       Optimizer optimizer(options, model.flat, state, rank, write);
-      std::vector<torch::Tensor> gradients;
-      for (const FlatSlice& slice : model.slices) gradients.push_back(torch::full({slice.numel}, gradient));
+      std::vector<at::Tensor> gradients;
+      for (const FlatSlice& slice : model.slices) gradients.push_back(at::full({slice.numel}, gradient));
       start.arrive_and_wait();
       for (int i = 0; i < kStepsEach; ++i) optimizer.step(lr, model.slices, gradients);
     });
@@ -91,7 +94,7 @@ TEST(OptimizerRace, AtomicLosesNoUpdateOfSharedStateAndNoStep) {
   const Arena state = make_state(options, model, kWorkers);
   train_on_threads(options, model, state, Write::atomic, 0.01, 1.0);
   EXPECT_EQ(state.tensor("step").item<std::int64_t>(), kWorkers * kStepsEach);
-  const torch::Tensor sum = state.tensor("sum")[0];
+  const at::Tensor sum = state.tensor("sum")[0];
   for (const FlatSlice& slice : model.slices) {
     EXPECT_TRUE(sum.narrow(0, slice.offset, slice.numel).eq(kWorkers * kStepsEach).all().item<bool>());
   }
@@ -103,7 +106,7 @@ TEST(OptimizerRace, PlainMayLoseUpdatesButNeverTearsAFloat) {
   const OptimizerOptions options = default_optimizer("sgd");
   train_on_threads(options, model, make_state(options, model, kWorkers), Write::plain, 1.0, -1.0);
   for (std::size_t i = 0; i < model.slices.size(); ++i) {
-    const torch::Tensor values = model.parameter(i);
+    const at::Tensor values = model.parameter(i);
     EXPECT_TRUE(values.eq(values.floor()).all().item<bool>());
     EXPECT_TRUE(values.ge(1).logical_and(values.le(kWorkers * kStepsEach)).all().item<bool>());
   }
@@ -111,24 +114,24 @@ TEST(OptimizerRace, PlainMayLoseUpdatesButNeverTearsAFloat) {
 
 TEST(Optimizer, SkipsAnUndefinedGradient) {
   FlatModel model;
-  const torch::Tensor before = model.flat.clone();
+  const at::Tensor before = model.flat.clone();
   const OptimizerOptions options = default_optimizer("sgd");
   Optimizer optimizer(options, model.flat, make_state(options, model, 1), 0, Write::plain);
-  std::vector<torch::Tensor> gradients = model.random_gradients();
-  gradients[2] = torch::Tensor();
+  std::vector<at::Tensor> gradients = model.random_gradients();
+  gradients[2] = at::Tensor();
   optimizer.step(0.1, model.slices, gradients);
-  EXPECT_TRUE(torch::equal(model.parameter(2), before.narrow(0, 64, 130)));
-  EXPECT_FALSE(torch::equal(model.parameter(3), before.narrow(0, 208, 16)));
+  EXPECT_TRUE(at::equal(model.parameter(2), before.narrow(0, 64, 130)));
+  EXPECT_FALSE(at::equal(model.parameter(3), before.narrow(0, 208, 16)));
 }
 
 TEST(Optimizer, AStepWithoutParametersOnlyCounts) {
   FlatModel model;
-  const torch::Tensor before = model.flat.clone();
+  const at::Tensor before = model.flat.clone();
   const OptimizerOptions options = default_optimizer("adam");
   Optimizer optimizer(options, model.flat, make_state(options, model, 1), 0, Write::plain);
   optimizer.step(0.1, {}, {});
   EXPECT_EQ(optimizer.steps(), 1);
-  EXPECT_TRUE(torch::equal(model.flat, before));
+  EXPECT_TRUE(at::equal(model.flat, before));
 }
 
 TEST(Optimizer, NamesItsStateAsTorchOptimDoes) {
@@ -167,36 +170,36 @@ void expect_refused(const std::string& part, const std::function<void()>& action
 TEST(Optimizer, RefusesStateThatIsNotOfTheseOptions) {
   FlatModel model;
   const Arena state = make_state(default_optimizer("adagrad"), model, 2);
-  const auto make = [&](const OptimizerOptions& options, const torch::Tensor& flat, int rank) {
+  const auto make = [&](const OptimizerOptions& options, const at::Tensor& flat, int rank) {
     Optimizer(options, flat, state, rank, Write::plain);
   };
   expect_refused("exp_avg", [&] { make(default_optimizer("adam"), model.flat, 0); });
-  expect_refused("'sum' is Float [2, 256]", [&] { make(default_optimizer("adagrad"), torch::zeros({255}), 0); });
+  expect_refused("'sum' is Float [2, 256]", [&] { make(default_optimizer("adagrad"), at::zeros({255}), 0); });
   expect_refused("rank is 2", [&] { make(default_optimizer("adagrad"), model.flat, 2); });
   expect_refused("rank is -1", [&] { make(default_optimizer("adagrad"), model.flat, -1); });
-  expect_refused("1-D float32", [&] { make(default_optimizer("adagrad"), torch::zeros({256}, torch::kDouble), 0); });
-  expect_refused("1-D float32", [&] { make(default_optimizer("adagrad"), torch::zeros({2, 128}), 0); });
+  expect_refused("1-D float32", [&] { make(default_optimizer("adagrad"), at::zeros({256}, at::kDouble), 0); });
+  expect_refused("1-D float32", [&] { make(default_optimizer("adagrad"), at::zeros({2, 128}), 0); });
   EXPECT_NO_THROW(make(default_optimizer("adagrad"), model.flat, 1));
 }
 
 TEST(Optimizer, RefusesGradientsThatDoNotFitBeforeItUpdatesAnything) {
   FlatModel model;
-  const torch::Tensor before = model.flat.clone();
+  const at::Tensor before = model.flat.clone();
   const OptimizerOptions options = default_optimizer("sgd");
   Optimizer optimizer(options, model.flat, make_state(options, model, 1), 0, Write::plain);
-  const auto step_with = [&](const torch::Tensor& last) {
-    std::vector<torch::Tensor> gradients = model.random_gradients();
+  const auto step_with = [&](const at::Tensor& last) {
+    std::vector<at::Tensor> gradients = model.random_gradients();
     gradients.back() = last;
     optimizer.step(0.1, model.slices, gradients);
   };
-  expect_refused("17 elements", [&] { step_with(torch::zeros({17})); });
-  expect_refused("contiguous float32", [&] { step_with(torch::zeros({16}, torch::kDouble)); });
-  expect_refused("contiguous float32", [&] { step_with(torch::zeros({32}).slice(0, 0, 32, 2)); });
+  expect_refused("17 elements", [&] { step_with(at::zeros({17})); });
+  expect_refused("contiguous float32", [&] { step_with(at::zeros({16}, at::kDouble)); });
+  expect_refused("contiguous float32", [&] { step_with(at::zeros({32}).slice(0, 0, 32, 2)); });
   expect_refused("4 slices", [&] { optimizer.step(0.1, model.slices, {}); });
   const std::vector<FlatSlice> outside = {{250, 7}};
-  const std::vector<torch::Tensor> seven = {torch::zeros({7})};
+  const std::vector<at::Tensor> seven = {at::zeros({7})};
   expect_refused("outside", [&] { optimizer.step(0.1, outside, seven); });
-  EXPECT_TRUE(torch::equal(model.flat, before));
+  EXPECT_TRUE(at::equal(model.flat, before));
   EXPECT_EQ(optimizer.steps(), 0);
 }
 

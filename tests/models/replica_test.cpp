@@ -1,9 +1,10 @@
 #include "models/replica.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <torch/utils.h>
 
 #include <thread>
 
@@ -177,7 +178,7 @@ TEST_F(ReplicaTest, AModelTrainsTheReplicaAndNotTheCenter) {
   Model model = parse_model("Linear(4,3) ReLU Linear(3,2)");
   const Arena arena = share_memory(*model.module);
   SharedModel shared(std::move(model), arena);
-  const at::Tensor input = torch::ones({1, 4});
+  const at::Tensor input = at::ones({1, 4});
   const at::Tensor before = shared.forward(input).detach().clone();
   const std::atomic<std::uint64_t> claimed{0};
   const at::Tensor center = shared.flat();
