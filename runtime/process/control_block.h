@@ -32,7 +32,7 @@ struct alignas(64) WorkerSlot {
   std::atomic<std::int64_t> first_step{0};   ///< the same at the end of the first step of this rank; 0 before it
   std::atomic<std::uint64_t> staleness{0};   ///< summed over `steps`
   std::atomic<std::uint64_t> most_stale{0};  ///< of one step
-  alignas(64) Report report;
+  alignas(64) CrashReport report;
 };
 
 /// The words all workers of a launch share. Each that many write has a cache line of its own.

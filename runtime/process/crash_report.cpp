@@ -11,7 +11,7 @@
 namespace hogpen {
 namespace {
 
-Report* g_report = nullptr;  // A signal handler has no other way to find it.
+CrashReport* g_report = nullptr;  // A signal handler has no other way to find it.
 
 // Nothing here may allocate or lock: it runs in a signal handler of a process in an unknown state.
 class SignalSafeText {
@@ -70,18 +70,18 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
-void Report::set(std::string_view text) noexcept {
+void CrashReport::set(std::string_view text) noexcept {
   const std::size_t n = std::min(text.size(), kCapacity);
   std::copy_n(text.data(), n, text_);  // Not memcpy: an empty view may have no data.
   length_.store(static_cast<std::uint32_t>(n), std::memory_order_release);
 }
 
-std::string Report::text() const {
+std::string CrashReport::text() const {
   const std::uint32_t length = length_.load(std::memory_order_acquire);
   return std::string(text_, std::min<std::size_t>(length, kCapacity));
 }
 
-void install_crash_report(Report& report) {
+void install_crash_report(CrashReport& report) {
   static std::array<std::byte, 64 * 1024> stack;  // The process needs it until its end.
   g_report = &report;
   const stack_t alternate = {.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};

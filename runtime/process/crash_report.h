@@ -10,7 +10,7 @@ namespace hogpen {
 /// A worker's last words, in memory that outlives it.
 ///
 /// Sharing: written once by the worker (also from a signal handler), read by others after its end or at any time.
-class Report {
+class CrashReport {
  public:
   /// Keeps the first `kCapacity` bytes. Safe in a signal handler. A later text replaces an earlier one.
   void set(std::string_view text) noexcept;
@@ -28,6 +28,6 @@ class Report {
 /// ends it: on a stack of its own, so that a stack overflow has a report too.
 ///
 /// Requires: `report` lives as long as the process.
-void install_crash_report(Report& report);
+void install_crash_report(CrashReport& report);
 
 }  // namespace hogpen

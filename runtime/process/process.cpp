@@ -22,10 +22,10 @@
 namespace hogpen {
 namespace {
 
-std::shared_ptr<Report> shared_report() {
-  void* page = ::mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+std::shared_ptr<CrashReport> shared_report() {
+  void* page = ::mmap(nullptr, sizeof(CrashReport), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) throw SystemError("mmap of a page for a child's report", errno);
-  return {new (page) Report, [](Report* report) { ::munmap(report, sizeof(Report)); }};
+  return {new (page) CrashReport, [](CrashReport* report) { ::munmap(report, sizeof(CrashReport)); }};
 }
 
 // Handlers and the blocked signals of the parent are not the child's.
@@ -66,7 +66,7 @@ void set_limits(const ProcessOptions& options) {
 
 }  // namespace
 
-int run_and_report(const std::function<void()>& body, Report& report) noexcept {
+int run_and_report(const std::function<void()>& body, CrashReport& report) noexcept {
   int code = 1;
   try {
     try {

@@ -20,7 +20,7 @@ struct ProcessOptions {
   int threads = 0;                     ///< the child's budget (set_thread_budget), also of LibTorch; 0: as its parent
   std::vector<int> cpus = {};          ///< the CPUs it may run on, which also bound its threads; empty: as its parent
   bool daemon = true;                  ///< a destroyed Process kills its child; false: it waits for it, however long
-  Report* report = nullptr;            ///< shared memory for its last words; by default the Process has its own
+  CrashReport* report = nullptr;       ///< shared memory for its last words; by default the Process has its own
   bool ignore_stop_signals = false;    ///< SIGINT and SIGTERM: its parent speaks for it
 };
 
@@ -86,7 +86,7 @@ class Process {
   int pid_ = 0;
   Fd pidfd_;
   ProcessOptions options_;
-  std::shared_ptr<Report> own_report_;
+  std::shared_ptr<CrashReport> own_report_;
   std::optional<WorkerExit> exit_;
   int last_signal_ = 0;  // sent from here: an end by it is no news
 };
@@ -98,7 +98,7 @@ class Process {
 [[nodiscard]] std::vector<int> detached_children();
 
 /// Calls `body` and returns its exit code as `Process::start` defines it; what it throws is written to `report`.
-[[nodiscard]] int run_and_report(const std::function<void()>& body, Report& report) noexcept;
+[[nodiscard]] int run_and_report(const std::function<void()>& body, CrashReport& report) noexcept;
 
 /// Throws UsageError unless a child forked now would be safe: one thread, no GPU open.
 void require_safe_to_fork();

@@ -22,7 +22,7 @@ struct PoolState {
   JobTable table;
   std::atomic<Phase> phase{open};
   std::atomic<std::uint32_t> is_broken{0};  ///< `why_broken` is whole, and no worker will come any more
-  Report why_broken;
+  CrashReport why_broken;
 
   /// Says that the pool is of no more use, and lets everyone know. The first reason is kept.
   void break_because(std::string_view reason) noexcept {
