@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFooter = R"text(Examples:
+constexpr const char* kMapFooter = R"text(Examples:
   hogpen map exp x.npy y.npy                              a whole array
   hogpen map square prices.csv out.csv --column price     one column; all other bytes stay
   hogpen map log prices.csv --in-place --column -1        the last column, into the same file
@@ -52,7 +52,7 @@ struct MapArguments {
   std::optional<double> scale;
   std::optional<double> shift;
   std::optional<std::string> format;
-  MapOptions options;
+  MapRequest options;
   bool no_header = false;
   std::optional<std::string> delimiter;
   std::string place = "auto";
@@ -64,7 +64,7 @@ struct MapArguments {
 
 struct Format {
   const char* name;
-  void (*map)(const Source&, const MapOptions&, ReplacementFile&, Mapper&);
+  void (*map)(const Source&, const MapRequest&, ReplacementFile&, Mapper&);
 };
 constexpr Format kFormats[] = {{"npy", map_npy}, {"csv", map_csv}, {"safetensors", map_safetensors}};
 
@@ -169,7 +169,7 @@ int map(const MapArguments& arguments) {
   check_input(arguments.in);
   check_output(out);
   const Format& format = choose_format(arguments, out);
-  MapOptions options = arguments.options;
+  MapRequest options = arguments.options;
   options.has_header = !arguments.no_header;
   if (arguments.delimiter) options.delimiter = arguments.delimiter->front();
   Executor executor({.place = find_name(kPlaces, arguments.place)->place,
@@ -256,7 +256,7 @@ Command add_map(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("map", "Apply exp, square or their like to the numbers of a file");
   const auto arguments = std::make_shared<MapArguments>();
   add_map_options(*parser, *arguments);
-  parser->footer(kFooter);
+  parser->footer(kMapFooter);
   return {parser, [arguments](const Arguments&) { return map(*arguments); }};
 }
 

@@ -16,7 +16,7 @@
 namespace hogpen {
 namespace {
 
-constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
+constexpr std::size_t kArrayPieceBytes = std::size_t{32} << 20;
 
 /// Numbers that are mapped: bytes [begin, end) of a file, or one column of the rows that lie there.
 struct Part {
@@ -29,7 +29,7 @@ struct Part {
 
 void copy(const Source& in, std::size_t begin, std::size_t end, std::span<std::byte> out, Mapper& mapper) {
   while (begin < end) {
-    const std::size_t size = std::min(end - begin, kPieceBytes);
+    const std::size_t size = std::min(end - begin, kArrayPieceBytes);
     std::memcpy(out.data() + begin, in.bytes.data() + begin, size);
     mapper.advance(size);
     begin += size;
@@ -39,7 +39,7 @@ void copy(const Source& in, std::size_t begin, std::size_t end, std::span<std::b
 void transform(const Source& in, const Part& part, std::span<std::byte> out, Mapper& mapper) {
   const std::size_t item_bytes = c10::elementSize(part.dtype);
   const std::size_t row_bytes = item_bytes * static_cast<std::size_t>(part.columns);
-  const std::size_t piece_bytes = std::max(kPieceBytes / row_bytes, std::size_t{1}) * row_bytes;
+  const std::size_t piece_bytes = std::max(kArrayPieceBytes / row_bytes, std::size_t{1}) * row_bytes;
   const std::size_t column_begin = item_bytes * static_cast<std::size_t>(part.column);
   for (std::size_t begin = part.begin; begin < part.end; begin += piece_bytes) {
     const std::size_t size = std::min(part.end - begin, piece_bytes);
@@ -66,7 +66,7 @@ void map_parts(const Source& in, const std::vector<Part>& parts, ReplacementFile
 }
 
 // The column that the options name, of an array whose last index runs fastest.
-void select_column(Part& part, const MapOptions& options, const std::vector<std::int64_t>& shape,
+void select_column(Part& part, const MapRequest& options, const std::vector<std::int64_t>& shape,
                    const std::string& what) {
   if (!options.column) return;
   if (shape.size() != 2) {
@@ -77,7 +77,7 @@ void select_column(Part& part, const MapOptions& options, const std::vector<std:
   part.columns = shape[1];
 }
 
-std::vector<TensorEntry> chosen_tensors(const Source& in, const MapOptions& options, const SafetensorsHeader& header) {
+std::vector<TensorEntry> chosen_tensors(const Source& in, const MapRequest& options, const SafetensorsHeader& header) {
   std::vector<std::string> names;
   for (const TensorEntry& entry : header.entries) {
     if (!is_padding(entry)) names.push_back(entry.spec.name);
@@ -115,7 +115,7 @@ std::int64_t column_index(const std::string& text, std::int64_t columns, const s
   return index < 0 ? index + columns : index;
 }
 
-void map_npy(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
+void map_npy(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper) {
   const NpyHeader header = parse_npy_header(in.bytes, in.name);
   if (!kernels::is_transformable(header.dtype)) {
     throw UsageError(
@@ -132,7 +132,7 @@ void map_npy(const Source& in, const MapOptions& options, ReplacementFile& out, 
   map_parts(in, {part}, out, mapper);
 }
 
-void map_safetensors(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
+void map_safetensors(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper) {
   const SafetensorsHeader header = parse_safetensors_header(in.bytes, in.name);
   std::vector<Part> parts;
   const std::vector<TensorEntry> chosen = chosen_tensors(in, options, header);

@@ -18,7 +18,7 @@
 namespace hogpen {
 namespace {
 
-constexpr std::size_t kPieceBytes = std::size_t{16} << 20;  // of text
+constexpr std::size_t kTextPieceBytes = std::size_t{16} << 20;  // of text
 constexpr std::size_t kPieceNumbers = std::size_t{1} << 20;
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
@@ -62,7 +62,7 @@ class Writer {
 
 class CsvMap {
  public:
-  CsvMap(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper)
+  CsvMap(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper)
       : in_(in),
         options_(options),
         text_(as_text(in.bytes)),
@@ -82,7 +82,7 @@ class CsvMap {
   [[noreturn]] void fail_at(const char* place, const std::string& message, const std::string& hint) const;
 
   const Source& in_;
-  const MapOptions& options_;
+  const MapRequest& options_;
   std::string_view text_;
   CsvReader reader_;
   Writer writer_;
@@ -191,7 +191,7 @@ void CsvMap::run() {
     const bool is_header = is_first && options_.has_header;
     if (std::exchange(is_first, false)) read_first(fields);
     if (!is_header) read_row(fields);
-    if (numbers_.size() >= kPieceNumbers || reader_.position() - written_ >= kPieceBytes) write_piece();
+    if (numbers_.size() >= kPieceNumbers || reader_.position() - written_ >= kTextPieceBytes) write_piece();
   }
   require(!is_first || !options_.column, "{} is empty: it has no column '{}'", in_.name, options_.column.value_or(""));
   write_piece();
@@ -200,7 +200,7 @@ void CsvMap::run() {
 
 }  // namespace
 
-void map_csv(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper) {
+void map_csv(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper) {
   check_is_text(in);
   CsvMap(in, options, out, mapper).run();
 }

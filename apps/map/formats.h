@@ -15,7 +15,7 @@
 namespace hogpen {
 
 /// What of a file is mapped.
-struct MapOptions {
+struct MapRequest {
   std::optional<std::string> column;  ///< a name or an index; none: all
   std::vector<std::string> tensors;   ///< of a safetensors file; none: all that hold floating-point numbers
   char delimiter = ',';               ///< of a CSV file
@@ -30,14 +30,14 @@ struct Source {
 
 /// Throws: FormatError, UsageError for what is not in the file or holds no floating-point numbers, SystemError,
 /// Stopped.
-void map_npy(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper);
+void map_npy(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper);
 /// As `map_npy`.
-void map_safetensors(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper);
+void map_safetensors(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper);
 /// Numbers are computed in float64, and written with the fewest digits that read back the same; empty fields stay, and
 /// so does each byte of the other columns.
 ///
 /// Throws: as `map_npy`; FormatError also for a mapped field that is no number.
-void map_csv(const Source& in, const MapOptions& options, ReplacementFile& out, Mapper& mapper);
+void map_csv(const Source& in, const MapRequest& options, ReplacementFile& out, Mapper& mapper);
 
 /// The index that a text says, from the end where it is negative.
 ///
