@@ -19,7 +19,7 @@
 namespace hogpen {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kBenchFooter =
     R"text(
 Each figure is the median of samples that are taken until it is known to within --noise, or --seconds are over. A
 line gives the median, half the width of the interval that holds it with a confidence of 95 %, what part that is of the
@@ -90,7 +90,7 @@ std::string list_of_suites() {
 std::string help_footer() {
   std::string text = "Suites:\n";
   for (const Suite& suite : kSuites) text += fmt::format("  {:<11} {}\n", suite.name, suite.about);
-  return text + kFooter;
+  return text + kBenchFooter;
 }
 
 // Before anything is measured: a report that cannot be written would be minutes lost.

@@ -10,7 +10,7 @@
 namespace hogpen {
 namespace {
 
-constexpr const char* kFooter = R"text(Examples:
+constexpr const char* kEvalFooter = R"text(Examples:
   hogpen eval runs/mine/checkpoints/step-9380
   hogpen eval weights.safetensors --model "Linear(784,128) ReLU Linear(128,10)" --data fashion-mnist
 
@@ -51,7 +51,7 @@ Command add_eval(CLI::App& program) {
       ->type_name("NAME|DIR")
       ->transform(any_text());
   parser->add_flag("--json", arguments->json, "Print the result as one JSON object");
-  parser->footer(kFooter);
+  parser->footer(kEvalFooter);
   return {parser, [arguments](const Arguments&) { return evaluate(*arguments); }};
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kFooter = R"(Exit codes:
+constexpr const char* kInfoFooter = R"(Exit codes:
   0 done, whatever was found   1 failed   2 wrong usage)";
 
 ordered_json cuda() {
@@ -118,7 +118,7 @@ Command add_info(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("info", "What hogpen was built with, and what this machine offers");
   const auto as_json = std::make_shared<bool>(false);
   parser->add_flag("--json", *as_json, "Print one JSON object");
-  parser->footer(kFooter);
+  parser->footer(kInfoFooter);
   return {parser, [as_json](const Arguments&) { return inform(*as_json); }};
 }
 

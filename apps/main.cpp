@@ -15,7 +15,7 @@ using namespace hogpen;
 
 enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kWorkerDied = 3, kNoDevice = 4, kNoProgress = 5 };
 
-constexpr const char* kFooter = R"(Examples:
+constexpr const char* kCommandFooter = R"(Examples:
   hogpen train --workers 4 --epochs 10
   hogpen train --help
   hogpen bench queue pool
@@ -26,7 +26,7 @@ int run(const Arguments& arguments) {
   CLI::App program("hogpen: trains one model in shared memory with many workers", "hogpen");
   configure(program);
   program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
-  program.footer(kFooter);
+  program.footer(kCommandFooter);
   const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program),
                                add_map(program)};
   try {

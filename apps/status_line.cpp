@@ -14,7 +14,7 @@ namespace {
 constexpr int kUnknownColumns = 80;
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 constexpr std::string_view kBold = "\x1b[1m";
-constexpr std::string_view kReset = "\x1b[0m";
+constexpr std::string_view kResetColour = "\x1b[0m";
 
 }  // namespace
 
@@ -40,7 +40,7 @@ void StatusLine::show(std::string line) {
   // One column stays free: some terminals wrap at once when the last is taken.
   line.resize(std::min(line.size(), static_cast<std::size_t>(shape.columns - 1)));
   if (shape.colours) {
-    line.insert(std::min(line.find("  "), line.size()), kReset);
+    line.insert(std::min(line.find("  "), line.size()), kResetColour);
     line.insert(0, kBold);
   }
   // The cursor waits at the line's beginning, so that a message of anybody's overwrites it.

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFooter = R"text(Examples:
+constexpr const char* kTrainFooter = R"text(Examples:
   hogpen train                                            Fashion-MNIST, all CPUs
   hogpen train --nproc-per-node 4 --epochs 20 --lr-schedule cosine --warmup-epochs 1
   hogpen train --optimizer adam --model "Conv2d(1,8,3) ReLU MaxPool2d(2) Flatten Linear(1352,10)"
@@ -239,7 +239,7 @@ Command add_train(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("train", "Train a model with several workers on shared parameters");
   const auto arguments = std::make_shared<TrainArguments>();
   add_train_options(*parser, *arguments);
-  parser->footer(kFooter);
+  parser->footer(kTrainFooter);
   return {parser, [&program, parser, arguments](const Arguments& command_line) {
             RunPlace place;
             const auto settings_to_resume = [&](const std::vector<Setting>& given) {

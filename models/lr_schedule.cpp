@@ -11,7 +11,7 @@
 namespace hogpen {
 namespace {
 
-constexpr std::array<std::pair<LrSchedule::Kind, const char*>, 3> kNames = {{
+constexpr std::array<std::pair<LrSchedule::Kind, const char*>, 3> kScheduleNames = {{
     {LrSchedule::Kind::constant, "constant"},
     {LrSchedule::Kind::step, "step"},
     {LrSchedule::Kind::cosine, "cosine"},
@@ -52,14 +52,15 @@ void LrSchedule::check() const {
 }
 
 LrSchedule::Kind lr_schedule_kind(const std::string& name) {
-  const auto* found =
-      std::find_if(kNames.begin(), kNames.end(), [&](const auto& entry) { return name == entry.second; });
-  require(found != kNames.end(), "learning rate schedule '{}' is unknown: it must be constant, step or cosine", name);
+  const auto* found = std::find_if(kScheduleNames.begin(), kScheduleNames.end(),
+                                   [&](const auto& entry) { return name == entry.second; });
+  require(found != kScheduleNames.end(), "learning rate schedule '{}' is unknown: it must be constant, step or cosine",
+          name);
   return found->first;
 }
 
 std::string to_string(LrSchedule::Kind kind) {
-  return kNames.at(static_cast<std::size_t>(kind)).second;
+  return kScheduleNames.at(static_cast<std::size_t>(kind)).second;
 }
 
 }  // namespace hogpen

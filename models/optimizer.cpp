@@ -12,7 +12,7 @@
 namespace hogpen {
 namespace {
 
-constexpr std::array<std::pair<OptimizerKind, const char*>, 5> kNames = {{
+constexpr std::array<std::pair<OptimizerKind, const char*>, 5> kOptimizerNames = {{
     {OptimizerKind::sgd, "sgd"},
     {OptimizerKind::adam, "adam"},
     {OptimizerKind::adamw, "adamw"},
@@ -77,9 +77,10 @@ void OptimizerOptions::check() const {
 }
 
 OptimizerOptions default_optimizer(const std::string& name) {
-  const auto* found =
-      std::find_if(kNames.begin(), kNames.end(), [&](const auto& entry) { return name == entry.second; });
-  require(found != kNames.end(), "optimizer '{}' is unknown: it must be sgd, adam, adamw, adagrad or rmsprop", name);
+  const auto* found = std::find_if(kOptimizerNames.begin(), kOptimizerNames.end(),
+                                   [&](const auto& entry) { return name == entry.second; });
+  require(found != kOptimizerNames.end(), "optimizer '{}' is unknown: it must be sgd, adam, adamw, adagrad or rmsprop",
+          name);
   OptimizerOptions options{.kind = found->first};
   if (options.kind == OptimizerKind::adamw) options.weight_decay = 1e-2;
   if (options.kind == OptimizerKind::adagrad) options.eps = 1e-10;
@@ -87,7 +88,7 @@ OptimizerOptions default_optimizer(const std::string& name) {
 }
 
 std::string to_string(OptimizerKind kind) {
-  return kNames.at(static_cast<std::size_t>(kind)).second;
+  return kOptimizerNames.at(static_cast<std::size_t>(kind)).second;
 }
 
 std::vector<TensorSpec> Optimizer::state_specs(const OptimizerOptions& options, std::int64_t flat_numel, int workers) {

@@ -10,7 +10,7 @@
 namespace hogpen {
 namespace {
 
-constexpr std::int64_t kMostElements = std::int64_t{1} << 26;  // beyond any cache
+constexpr std::int64_t kStreamElements = std::int64_t{1} << 26;  // beyond any cache
 constexpr std::size_t kArrays = 3;
 
 void measure_with(Recorder& recorder, Team& team, const std::vector<at::Tensor>& arrays) {
@@ -34,7 +34,7 @@ void measure_with(Recorder& recorder, Team& team, const std::vector<at::Tensor>&
 }  // namespace
 
 void bench_memory(Recorder& recorder) {
-  const std::int64_t elements = most_elements(recorder, kArrays, kMostElements);
+  const std::int64_t elements = most_elements(recorder, kArrays, kStreamElements);
   std::vector<at::Tensor> arrays;
   for (std::size_t i = 0; i < kArrays; ++i) arrays.push_back(filled_array(elements));
   Team alone(1);

@@ -19,7 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kPatience = 30s;
-constexpr std::size_t kRoundTrips = 2'000;
+constexpr std::size_t kQueueRoundTrips = 2'000;
 constexpr auto kSpinThrough = 1ms;  // longer than any round trip: nobody sleeps
 
 template <class T>
@@ -40,7 +40,7 @@ void measure_round_trip(Recorder& recorder, const char* name, const QueueOptions
     while (const auto message = ask.get()) reply.put(*message);
   });
   recorder.measure(name, "us", [&] {
-    return median_microseconds(kRoundTrips, [&] {
+    return median_microseconds(kQueueRoundTrips, [&] {
       ask.put(1);
       (void)next(reply);
     });
@@ -55,7 +55,7 @@ void measure_pipe(Recorder& recorder) {
     while (const auto message = end.recv()) end.send(*message);
   });
   recorder.measure("pipe round trip", "us", [&end = ours] {
-    return median_microseconds(kRoundTrips, [&] {
+    return median_microseconds(kQueueRoundTrips, [&] {
       end.send(1);
       (void)expect(end.recv(Deadline::after(kPatience)));
     });

@@ -9,7 +9,7 @@ namespace hogpen {
 namespace {
 
 constexpr std::size_t kLocks = 100'000;
-constexpr std::size_t kRoundTrips = 1'000;
+constexpr std::size_t kLockRoundTrips = 1'000;
 constexpr int kBarriers = 1'000;
 
 double lock_nanoseconds(Mutex& mutex) {
@@ -26,7 +26,7 @@ void measure_semaphores(Recorder& recorder) {
     while (ask->acquire()) reply->release();
   });
   recorder.measure("semaphore round trip", "us", [&] {
-    return median_microseconds(kRoundTrips, [&] {
+    return median_microseconds(kLockRoundTrips, [&] {
       ask->release();
       reply->acquire();
     });

@@ -21,7 +21,7 @@ constexpr std::array<std::int64_t, 5> kBatchSizes = {1, 16, 64, 256, 1024};
 constexpr std::int64_t kBatch = 64;  // the default of `hogpen train`
 constexpr int kManyWorkers = 4;
 constexpr double kGoal = 0.88;
-constexpr std::int64_t kMostEpochs = 10;
+constexpr std::int64_t kEpochsTried = 10;
 
 std::string count(int workers, WorkersAs workers_as) {
   const bool is_process = workers_as == WorkersAs::processes;
@@ -171,12 +171,12 @@ class TimeToAccuracy {
     options_.schedule.kind = LrSchedule::Kind::cosine;
   }
 
-  /// Empty when `kMostEpochs` were not enough. Each call takes another seed.
+  /// Empty when `kEpochsTried` were not enough. Each call takes another seed.
   std::optional<double> seconds() {
     ++options_.seed;
     // Not from 1 again: an epoch below the fewest that ever sufficed would be time lost.
     const std::int64_t first = epochs_.empty() ? 1 : std::max<std::int64_t>(std::ranges::min(epochs_) - 1, 1);
-    for (options_.epochs = first; options_.epochs <= kMostEpochs; ++options_.epochs) {
+    for (options_.epochs = first; options_.epochs <= kEpochsTried; ++options_.epochs) {
       const TrainingOutcome outcome = trainings_.run(options_);
       if (outcome.accuracy < kGoal) continue;
       epochs_.push_back(options_.epochs);
@@ -197,7 +197,7 @@ void measure_time_to_accuracy(Recorder& recorder, Trainings& trainings) {
   const std::string name = fmt::format("time to 88 %, {}", count(kManyWorkers, WorkersAs::processes));
   if (!recorder.wants(name)) return;
   TimeToAccuracy time(trainings, options_for(kManyWorkers));
-  if (!time.seconds()) return recorder.note(fmt::format("{}: {} epochs are not enough", name, kMostEpochs));
+  if (!time.seconds()) return recorder.note(fmt::format("{}: {} epochs are not enough", name, kEpochsTried));
   std::int64_t failures = 0;
   recorder.measure(name, "s", [&] {
     auto seconds = time.seconds();
@@ -206,7 +206,7 @@ void measure_time_to_accuracy(Recorder& recorder, Trainings& trainings) {
   });
   const auto [least, most] = std::ranges::minmax(time.epochs());
   recorder.note(fmt::format("{}: after {} to {} epochs in {} searches{}", name, least, most, time.epochs().size(),
-                            failures ? fmt::format("; {} more found none up to {}", failures, kMostEpochs) : ""));
+                            failures ? fmt::format("; {} more found none up to {}", failures, kEpochsTried) : ""));
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ struct HeapHeader {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3170'6165'684e'5048;  // "HPNheap1"
+constexpr std::uint64_t kHeapMagic = 0x3170'6165'684e'5048;  // "HPNheap1"
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 constexpr std::size_t kMostBlocks = kMiB;  // what a FreeList can number
 constexpr std::size_t kLeastHeapBytes = 4 * kMiB;
@@ -74,7 +74,7 @@ void write_header(int fd, std::uint64_t size) {
   header->records_backed = kRecordsBegin;
   header->frontier = data_begin;
   header->data_backed = data_begin;
-  header->magic = kMagic;
+  header->magic = kHeapMagic;
   ::munmap(page, sizeof(HeapHeader));
 }
 
@@ -129,7 +129,7 @@ BlockTable::BlockTable(Fd fd) : fd_(std::move(fd)) {
   file_number_ = status.st_ino;
   base_ = static_cast<std::byte*>(address);
   header_ = reinterpret_cast<HeapHeader*>(base_);
-  if (header_->magic != kMagic || header_->size_bytes != size) {
+  if (header_->magic != kHeapMagic || header_->size_bytes != size) {
     ::munmap(address, size);
     throw UsageError("the descriptor must be a shared heap's, made by this version of hogpen");
   }

@@ -14,7 +14,7 @@ namespace hogpen {
 namespace {
 
 constexpr std::string_view kFillerName = "__pad__.layout";
-constexpr std::array<char, 8> kMagic = {'h', 'o', 'g', 'p', 'e', 'n', 'L', '1'};
+constexpr std::array<char, 8> kTableMagic = {'h', 'o', 'g', 'p', 'e', 'n', 'L', '1'};
 constexpr std::uint64_t kOne = 1;
 constexpr std::uint32_t kLargestDtype = 127;  // c10::ScalarType has 8 bits
 constexpr const char* kWhere = "shared memory";
@@ -38,7 +38,7 @@ void put(std::span<std::byte>& bytes, std::span<const T> values) noexcept {
 
 // Head and Row are read from memory that others write: any value may stand in them.
 struct LayoutTable::Head {
-  std::array<char, 8> magic = kMagic;
+  std::array<char, 8> magic = kTableMagic;
   std::uint64_t hash = 0;  // of all that follows it
   std::uint64_t data_begin = 0;
   std::uint64_t data_bytes = 0;
@@ -150,7 +150,7 @@ std::optional<LayoutTable> LayoutTable::find_in(std::span<const std::byte> file)
   Head head;
   if (data.size() < sizeof(head)) return {};
   std::memcpy(&head, data.data(), sizeof(head));
-  if (head.magic != kMagic) return {};
+  if (head.magic != kTableMagic) return {};
   const std::size_t data_begin = file.size() - data.size();
   if (data_begin % kAlignment != 0 || head.data_begin != data_begin || head.data_bytes != data.size() ||
       head.size_bytes() > data.size() || head.slots == 0 || (head.slots & (head.slots - 1)) != 0) {

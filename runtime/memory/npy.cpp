@@ -19,23 +19,23 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "NPY files are read as they lie in memory");
 
-constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr std::size_t kLengthBegin = kMagic.size() + 2;  // behind the two bytes of the version
+constexpr std::string_view kNpyMagic = "\x93NUMPY";
+constexpr std::size_t kLengthBegin = kNpyMagic.size() + 2;  // behind the two bytes of the version
 
 struct KnownDtype {
   std::string_view code;
   c10::ScalarType dtype;
 };
-constexpr KnownDtype kDtypes[] = {
+constexpr KnownDtype kNpyDtypes[] = {
     {"f4", c10::ScalarType::Float}, {"f8", c10::ScalarType::Double}, {"f2", c10::ScalarType::Half},
     {"i8", c10::ScalarType::Long},  {"i4", c10::ScalarType::Int},    {"i2", c10::ScalarType::Short},
     {"i1", c10::ScalarType::Char},  {"u1", c10::ScalarType::Byte},   {"b1", c10::ScalarType::Bool},
 };
 
 /// Reads the header's text, a Python dictionary of three keys, and knows at each token the byte of the file.
-class Cursor {
+class HeaderCursor {
  public:
-  Cursor(std::string_view text, std::size_t offset, const std::string& file)
+  HeaderCursor(std::string_view text, std::size_t offset, const std::string& file)
       : text_(text), offset_(offset), file_(file) {}
 
   [[noreturn]] void fail(const std::string& message, const std::string& hint = {}) const {
@@ -91,19 +91,19 @@ class Cursor {
   std::size_t at_ = 0;
 };
 
-c10::ScalarType read_dtype(Cursor& cursor, std::string& descr) {
+c10::ScalarType read_dtype(HeaderCursor& cursor, std::string& descr) {
   const std::string hint = "convert it with NumPy: x.astype(\"float32\")";
   if (cursor.accept("[")) cursor.fail("a structured dtype cannot be read", "store one field: x[\"NAME\"]");
-  Cursor before = cursor;
+  HeaderCursor before = cursor;
   descr = cursor.read_string();
   if (descr.starts_with('>')) before.fail(fmt::format("the big-endian dtype '{}' cannot be read", shown(descr)), hint);
   const bool has_order = descr.find_first_of("<=|") == 0;
-  const auto* known = std::ranges::find(kDtypes, std::string_view(descr).substr(has_order), &KnownDtype::code);
-  if (known == std::end(kDtypes)) before.fail(fmt::format("the dtype '{}' cannot be read", shown(descr)), hint);
+  const auto* known = std::ranges::find(kNpyDtypes, std::string_view(descr).substr(has_order), &KnownDtype::code);
+  if (known == std::end(kNpyDtypes)) before.fail(fmt::format("the dtype '{}' cannot be read", shown(descr)), hint);
   return known->dtype;
 }
 
-std::vector<std::int64_t> read_shape(Cursor& cursor) {
+std::vector<std::int64_t> read_shape(HeaderCursor& cursor) {
   constexpr std::size_t kMostDimensions = 64;  // as NumPy
   std::vector<std::int64_t> shape;
   cursor.expect("(");
@@ -118,15 +118,15 @@ std::vector<std::int64_t> read_shape(Cursor& cursor) {
 }
 
 // What the dictionary is made of; its length has been compared with the file before anything is read or allocated.
-std::string_view header_text(std::span<const std::byte> file, const std::string& name) {
+std::string_view npy_header(std::span<const std::byte> file, const std::string& name) {
   if (!is_npy(file) || file.size() < kLengthBegin) {
     throw FormatError(name, "byte 0", "an NPY file begins with \\x93NUMPY and a version, but this one does not",
                       "is this an NPY file?");
   }
-  const auto major = std::to_integer<int>(file[kMagic.size()]);
-  const auto minor = std::to_integer<int>(file[kMagic.size() + 1]);
+  const auto major = std::to_integer<int>(file[kNpyMagic.size()]);
+  const auto minor = std::to_integer<int>(file[kNpyMagic.size() + 1]);
   if (major < 1 || major > 3 || minor != 0) {
-    throw FormatError(name, fmt::format("byte {}", kMagic.size()),
+    throw FormatError(name, fmt::format("byte {}", kNpyMagic.size()),
                       fmt::format("the version must be 1.0, 2.0 or 3.0, but is {}.{}", major, minor));
   }
   const std::size_t length_bytes = major == 1 ? 2 : 4;
@@ -168,15 +168,15 @@ std::int64_t NpyHeader::numel() const noexcept {
 }
 
 bool is_npy(std::span<const std::byte> file) noexcept {
-  return as_text(file).starts_with(kMagic);
+  return as_text(file).starts_with(kNpyMagic);
 }
 
 NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& name) {
-  const std::string_view text = header_text(file, name);
+  const std::string_view text = npy_header(file, name);
   const auto text_begin = static_cast<std::size_t>(text.data() - as_text(file).data());
   NpyHeader header;
   header.data_begin = text_begin + text.size();
-  Cursor cursor(text, text_begin, name);
+  HeaderCursor cursor(text, text_begin, name);
   std::vector<std::string_view> found;
   cursor.expect("{");
   while (!cursor.accept("}")) {

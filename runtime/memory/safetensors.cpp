@@ -31,24 +31,24 @@ struct DtypeName {
   std::string_view name;
   c10::ScalarType dtype;
 };
-constexpr DtypeName kDtypes[] = {{"F32", c10::ScalarType::Float},
-                                 {"F16", c10::ScalarType::Half},
-                                 {"BF16", c10::ScalarType::BFloat16},
-                                 {"F64", c10::ScalarType::Double},
-                                 {"I64", c10::ScalarType::Long},
-                                 {"I32", c10::ScalarType::Int},
-                                 {"I16", c10::ScalarType::Short},
-                                 {"I8", c10::ScalarType::Char},
-                                 {"U64", c10::ScalarType::UInt64},
-                                 {"U32", c10::ScalarType::UInt32},
-                                 {"U16", c10::ScalarType::UInt16},
-                                 {"U8", c10::ScalarType::Byte},
-                                 {"BOOL", c10::ScalarType::Bool},
-                                 {"F8_E5M2", c10::ScalarType::Float8_e5m2},
-                                 {"F8_E4M3", c10::ScalarType::Float8_e4m3fn}};
+constexpr DtypeName kDtypeNames[] = {{"F32", c10::ScalarType::Float},
+                                     {"F16", c10::ScalarType::Half},
+                                     {"BF16", c10::ScalarType::BFloat16},
+                                     {"F64", c10::ScalarType::Double},
+                                     {"I64", c10::ScalarType::Long},
+                                     {"I32", c10::ScalarType::Int},
+                                     {"I16", c10::ScalarType::Short},
+                                     {"I8", c10::ScalarType::Char},
+                                     {"U64", c10::ScalarType::UInt64},
+                                     {"U32", c10::ScalarType::UInt32},
+                                     {"U16", c10::ScalarType::UInt16},
+                                     {"U8", c10::ScalarType::Byte},
+                                     {"BOOL", c10::ScalarType::Bool},
+                                     {"F8_E5M2", c10::ScalarType::Float8_e5m2},
+                                     {"F8_E4M3", c10::ScalarType::Float8_e4m3fn}};
 
 std::string_view dtype_name(const TensorSpec& spec) {
-  for (const DtypeName& known : kDtypes) {
+  for (const DtypeName& known : kDtypeNames) {
     if (known.dtype == spec.dtype) return known.name;
   }
   throw UsageError(
@@ -104,8 +104,8 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
 c10::ScalarType read_dtype(detail::JsonCursor& json) {
   const std::size_t byte = json.byte();
   const std::string_view name = json.read_string();
-  const auto* known = std::ranges::find(kDtypes, name, &DtypeName::name);
-  if (known == std::end(kDtypes)) json.fail_at(byte, fmt::format("the dtype {} is unknown", name));
+  const auto* known = std::ranges::find(kDtypeNames, name, &DtypeName::name);
+  if (known == std::end(kDtypeNames)) json.fail_at(byte, fmt::format("the dtype {} is unknown", name));
   return known->dtype;
 }
 
