@@ -9,13 +9,15 @@ usage() {
 usage: ./test.sh [SUITE…]
 
 Sets up what the tests need (as ./quickstart.sh does, and the Python side of LibTorch besides), builds and runs them.
-The last line says how many passed, failed and were skipped. Suites, all of them by default:
+The last line says how many passed, failed and were skipped. Suites:
 
+  cuda   everything, with the CUDA kernels; their tests are skipped where there is no GPU. Needs nvcc 13 or newer
   cpu    everything, without CUDA
   asan   the same under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan   what runs in threads, under ThreadSanitizer
-  cuda   compiles the CUDA kernels; their tests are skipped where there is no GPU. Needs nvcc 13 or newer
-  lint   the source checks alone, which are also part of cpu
+  lint   the source checks alone, which are also part of cuda and cpu
+
+Without a name: cuda where there is such an nvcc, cpu elsewhere; then asan and tsan, which are built without CUDA.
 HELP
 }
 
@@ -58,6 +60,11 @@ prepare() {
 
 suite_cpu() { ! prepare cpu || run_tests cpu; }
 
+suite_cuda() {
+  find_cuda || die "the suite cuda needs CUDA $least_nvcc or newer, but $nvcc_found"
+  ! prepare cuda || run_tests cuda
+}
+
 suite_asan() { ! prepare asan || run_tests asan; }
 
 # Only the tests that ThreadSanitizer can watch are built: a test is named as its target, or TARGET.threads.
@@ -68,18 +75,9 @@ suite_tsan() {
   ! prepare tsan "${targets[@]}" || run_tests tsan
 }
 
-suite_cuda() {
-  if ! find_cuda; then
-    say "Leaving out the suite cuda: it needs CUDA $least_nvcc or newer, but $nvcc_found"
-    return
-  fi
-  # Their host code is that of cpu, which has been built and tested.
-  ! prepare cuda transform_gpu_test update_gpu_test hogpen_command || run_tests cuda --label-regex gpu
-}
-
 suite_lint() {
   configure cpu
-  # The tests of the install need a build; they run with the suite cpu.
+  # The tests of the install need a build; they run with the suites cuda and cpu.
   run_tests cpu --label-regex lint --label-exclude e2e
 }
 
@@ -90,7 +88,9 @@ for suite in "$@"; do
     *) usage >&2; die "no such suite: $suite" ;;
   esac
 done
-[[ $# != 0 ]] || set -- cpu asan tsan cuda
+if [[ $# == 0 ]]; then
+  if find_cuda; then set -- cuda asan tsan; else set -- cpu asan tsan; fi
+fi
 
 trap report EXIT
 install_debian_packages "${build_packages[@]}" shellcheck spin
