@@ -12,8 +12,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <sstream>
 #include <utility>
 
+#include "runtime/core/error.h"
 #include "runtime/core/file.h"
 #include "runtime/core/log.h"
 #include "runtime/process/affinity.h"
@@ -64,6 +67,28 @@ void set_limits(const ProcessOptions& options) {
   ::_exit(code);
 }
 
+// The name of a thread from its directory in /proc; nothing when it ends. A thread that has been joined may take a
+// moment to go, and what is left of it does a fork no harm.
+std::optional<std::string> name_of_running_thread(const std::filesystem::path& task) {
+  constexpr unsigned kExiting = 0x4;  // PF_EXITING
+  constexpr int kFieldsBeforeFlags = 6;
+  std::string text;
+  try {
+    text = read_file(task / "stat");  // proc(5): number (name) state … flags …
+  } catch (const SystemError&) {
+    return std::nullopt;
+  }
+  const std::size_t name = text.find('(') + 1;
+  const std::size_t name_end = text.rfind(')');
+  std::istringstream fields(text.substr(name_end + 1));
+  std::string skipped;
+  for (int i = 0; i < kFieldsBeforeFlags; ++i) fields >> skipped;
+  unsigned flags = 0;
+  fields >> flags;
+  if ((flags & kExiting) != 0) return std::nullopt;
+  return text.substr(name, name_end - name);
+}
+
 }  // namespace
 
 int run_and_report(const std::function<void()>& body, CrashReport& report) noexcept {
@@ -93,8 +118,8 @@ void require_safe_to_fork() {
   std::string names;
   int threads = 0;
   for (const auto& task : fs::directory_iterator("/proc/self/task")) {
-    std::string name = read_file(task.path() / "comm");
-    names += fmt::format("{}'{}'", threads++ > 0 ? ", " : "", name.substr(0, name.find('\n')));
+    const auto name = name_of_running_thread(task.path());
+    if (name) names += fmt::format("{}'{}'", threads++ > 0 ? ", " : "", *name);
   }
   require(threads == 1,
           "a process must have one thread when it forks workers, but it has {}: {}. Fork before the first parallel "
