@@ -26,7 +26,7 @@ using nlohmann::ordered_json;
 
 constexpr int kFormatVersion = 1;
 constexpr std::uint64_t kLeastElements = std::uint64_t{1} << 10;
-constexpr std::uint64_t kLargestSample = std::uint64_t{1} << 24;
+constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;
 constexpr double kWorthIt = 0.95;  // of the other's time
 
 std::string machine_name(int threads) {
@@ -59,7 +59,7 @@ std::pair<double, double> compare(UnaryOp op, const at::Tensor& in, const at::Te
 /// sizes do not count: where memory is the limit, all places are alike.
 std::uint64_t break_even(UnaryOp op, const at::Tensor& in, const at::Tensor& out, Executor& one, Executor& other) {
   std::uint64_t won_from = BreakEven::kNever;
-  for (std::uint64_t n = kLeastElements; n <= kLargestSample; n *= 2) {
+  for (std::uint64_t n = kLeastElements; n <= kMostElements; n *= 2) {
     const auto length = static_cast<std::int64_t>(n);
     const auto [alone, helped] = compare(op, in.narrow(0, 0, length), out.narrow(0, 0, length), one, other);
     if (helped > kWorthIt * alone) {
@@ -99,11 +99,11 @@ Calibration calibrate(int threads) {
   Executor caller({.place = Place::caller});
   Executor by_threads({.place = Place::threads, .threads = threads});
   Executor by_processes({.place = Place::processes, .processes = &processes});
-  const at::Tensor in = empty_shared({static_cast<std::int64_t>(kLargestSample)}, c10::ScalarType::Float);
+  const at::Tensor in = empty_shared({static_cast<std::int64_t>(kMostElements)}, c10::ScalarType::Float);
   const at::Tensor out = empty_shared(in.sizes(), in.scalar_type());
   // Not by tensor operations: they might start threads of OpenMP, which stay.
-  std::fill_n(in.mutable_data_ptr<float>(), kLargestSample, 0.5F);
-  std::fill_n(out.mutable_data_ptr<float>(), kLargestSample, 0.5F);
+  std::fill_n(in.mutable_data_ptr<float>(), kMostElements, 0.5F);
+  std::fill_n(out.mutable_data_ptr<float>(), kMostElements, 0.5F);
   Calibration calibration;
   calibration.machine = machine_name(threads);
   for (const auto& [kind, from] :
