@@ -13,10 +13,9 @@ namespace hogpen {
 namespace {
 
 constexpr std::string_view kGreen = "\x1b[32m";
-constexpr std::string_view kEndOfColour = "\x1b[0m";
 
 std::string paint(const Terminal& terminal, std::string_view colour, const std::string& text) {
-  return terminal.colours ? fmt::format("{}{}{}", colour, text, kEndOfColour) : text;
+  return terminal.colours ? fmt::format("{}{}{}", colour, text, kResetColour) : text;
 }
 
 // The NaN of x86 has a minus sign, which says nothing; a cross-entropy has none.

@@ -14,7 +14,6 @@ namespace {
 constexpr int kUnknownColumns = 80;
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 constexpr std::string_view kBold = "\x1b[1m";
-constexpr std::string_view kResetColour = "\x1b[0m";
 
 }  // namespace
 

@@ -7,6 +7,8 @@
 
 namespace hogpen {
 
+inline constexpr std::string_view kResetColour = "\x1b[0m";
+
 /// What the stream that people read can do.
 ///
 /// Sharing: a value.
