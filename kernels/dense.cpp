@@ -10,11 +10,25 @@
 namespace hogpen::kernels {
 namespace {
 
+constexpr std::size_t kGroupBytes = std::size_t{256} << 10;  // half of the second-level cache of most CPUs
+constexpr std::size_t kLeastGroupRows = 16;
+
+/// Calls f(begin, count) for groups of the rows of x [rows, in] that stay in the cache of a core while the loops read
+/// them again for every few columns of the weights.
+template <class F>
+void for_each_group(std::size_t rows, std::size_t in, const F& f) {
+  const std::size_t most = std::max(kGroupBytes / (in * sizeof(float)), kLeastGroupRows);
+  for (std::size_t begin = 0; begin < rows; begin += most) f(begin, std::min(most, rows - begin));
+}
+
 /// dw (+)= alpha dyᵀ x, and for the bias the same with a column of ones for x.
 void weight_products(const float* dy, const float* x, float alpha, bool adds, float* dw, float* db, std::size_t rows,
                      std::size_t in, std::size_t out) {
   constexpr float kOne = 1.0F;
-  dense_loops().add_products({.data = dy, .row_stride = 1, .column_stride = out}, x, alpha, adds, dw, out, in, rows);
+  for_each_group(rows, in, [&](std::size_t begin, std::size_t count) {
+    const Strided left = {.data = dy + begin * out, .row_stride = 1, .column_stride = out};
+    dense_loops().add_products(left, x + begin * in, alpha, adds || begin > 0, dw, out, in, count);
+  });
   if (db == nullptr) return;
   dense_loops().add_products({.data = &kOne, .row_stride = 0, .column_stride = 0}, dy, alpha, adds, db, 1, out, rows);
 }
@@ -27,7 +41,9 @@ const DenseLoops& dense_loops() noexcept {
 
 void linear_forward(const float* x, const float* w, const float* b, float* y, std::size_t rows, std::size_t in,
                     std::size_t out) {
-  dense_loops().dot_products(x, w, b, y, rows, out, in);
+  for_each_group(rows, in, [&](std::size_t begin, std::size_t count) {
+    dense_loops().dot_products(x + begin * in, w, b, y + begin * out, count, out, in);
+  });
 }
 
 void linear_backward_input(const float* dy, const float* w, float* dx, std::size_t rows, std::size_t in,
