@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/core/error.h"
+
+/// What hogpen needs of cuda.h, declared here: it builds without NVIDIA's headers and starts without its driver.
+/// Source: cuda.h of CUDA 13.0, with which tests/memory/cuda_types.cpp compares them.
+namespace hogpen::cuda {
+
+using Device = int;
+using Address = unsigned long long;  // NOLINT(google-runtime-int): as in cuda.h
+using Allocation = unsigned long long;
+
+constexpr int kOutOfMemory = 2;
+constexpr int kNotFound = 500;
+constexpr int kDeviceMemory = 1;      ///< CU_MEM_LOCATION_TYPE_DEVICE, CU_MEM_ALLOCATION_TYPE_PINNED
+constexpr int kFileDescriptor = 1;    ///< CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+constexpr int kLeastGranularity = 0;  ///< CU_MEM_ALLOC_GRANULARITY_MINIMUM
+constexpr int kReadOnly = 1;          ///< CU_MEM_ACCESS_FLAGS_PROT_READ
+constexpr int kReadWrite = 3;         ///< CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+
+struct Location {
+  int type = kDeviceMemory;
+  Device device = 0;
+};
+
+struct AllocationProperties {
+  int type = kDeviceMemory;
+  int handle_types = kFileDescriptor;
+  Location location;
+  void* win32 = nullptr;
+  std::uint64_t flags = 0;
+};
+
+struct AccessRights {
+  Location location;
+  int flags = kReadWrite;
+};
+
+}  // namespace hogpen::cuda
+
+namespace hogpen {
+
+/// A call of NVIDIA's driver failed.
+class CudaError : public Error {
+ public:
+  CudaError(const std::string& message, int code) : Error(message), code_(code) {}
+  [[nodiscard]] int code() const noexcept { return code_; }  ///< a CUresult
+
+ private:
+  int code_;
+};
+
+/// NVIDIA's driver, opened at run time.
+///
+/// Sharing: all threads; not processes: what it gives is of no use in a child that is forked later.
+/// Owns: nothing; the library stays open, since it cannot be unloaded safely.
+class CudaDriver {
+ public:
+  /// Opens libcuda.so.1. Throws: DeviceError when there is none.
+  CudaDriver();
+
+  /// Calls a function of the driver API by its name. Requires: arguments of the very types that cuda.h declares.
+  ///
+  /// Throws: CudaError with the name and the driver's own text when it returns an error, or has no such function.
+  template <class... Args>
+  void call(const char* name, Args... args) const {
+    const auto function = reinterpret_cast<int (*)(Args...)>(symbol(name));
+    if (const int error = function(args...); error != 0) throw_error(name, error);
+  }
+
+ private:
+  [[nodiscard]] void* symbol(const char* name) const;
+  [[noreturn]] void throw_error(const char* name, int error) const;
+
+  void* library_;
+};
+
+/// The driver of this process, initialised.
+///
+/// Throws: DeviceError when there is no driver or no GPU; UsageError in a child of a process that called this before:
+/// CUDA does not survive a fork.
+[[nodiscard]] const CudaDriver& cuda_driver();
+
+/// Makes the primary context of the GPU current for the calling thread; LibTorch uses the same. Returns the GPU.
+///
+/// Throws: DeviceError for a number that no GPU has; CudaError.
+cuda::Device use_gpu(int ordinal);
+
+}  // namespace hogpen

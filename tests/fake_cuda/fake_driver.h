@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+
+// What a test asks of the fake driver besides the driver API, by dlsym: the library is opened as NVIDIA's is.
+extern "C" {
+
+/// Calls of the driver API so far.
+int fake_driver_calls();
+/// Lets the count-th call from now on fail with CUDA_ERROR_UNKNOWN.
+void fake_driver_fail_call(int count);
+/// Allocation handles and address ranges that were not given back.
+int fake_driver_live();
+
+// As in cuda.h, written down a second time: what hogpen passes is read as the driver would read it.
+struct FakeProperties {
+  int type;
+  int handle_types;
+  int location_type;
+  int device;
+  void* win32;
+  unsigned char flags[8];
+};
+
+struct FakeRights {
+  int location_type;
+  int device;
+  int flags;
+};
+}
