@@ -10,7 +10,7 @@
 namespace hogpen::cuda {
 
 using Device = int;
-using Address = unsigned long long;  // NOLINT(google-runtime-int): as in cuda.h
+using Address = unsigned long long;  // as in cuda.h
 using Allocation = unsigned long long;
 
 constexpr int kOutOfMemory = 2;
