@@ -3,9 +3,9 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <map>
 #include <numeric>
 #include <random>
-#include <set>
 #include <thread>
 
 #include "runtime/process/process.h"
@@ -30,18 +30,20 @@ bool is_gone(int pid) {
   return ::kill(pid, 0) != 0;
 }
 
-// Kills random workers of a pool from a thread of its own.
+// Kills random workers of a pool from a thread of its own: some at once, others after up to some 60 ms. A machine that
+// is slow could not start any if all were killed at once, and a pool gives up after so many deaths in a row.
 class Killer {
  public:
   Killer(const Pool& pool, int kills)
       : thread_([&pool, kills, this] {
           std::mt19937 random(1);  // NOLINT: the same run each time
-          std::set<int> killed;
+          std::map<int, std::uint32_t> looks_left;
           while (kills_.load() < kills && !should_stop_.load()) {
             std::this_thread::sleep_for(std::chrono::microseconds(random() % 2'000));
             const std::vector<int> pids = pool.worker_pids();
             const int pid = pids[random() % pids.size()];
-            if (pid == 0 || !killed.insert(pid).second) continue;  // being replaced
+            if (pid == 0) continue;  // being replaced
+            if (looks_left.try_emplace(pid, random() % 16).first->second-- != 0) continue;
             if (::kill(pid, SIGKILL) == 0) ++kills_;
           }
         }) {}
