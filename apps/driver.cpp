@@ -28,11 +28,8 @@ DriverReport ask_driver() {
     int version = 0;
     driver.call("cuDriverGetVersion", &version);
     report.cuda_version = fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-    driver.call("cuInit", 0U);
-    int count = 0;
-    driver.call("cuDeviceGetCount", &count);
+    const int count = driver.initialise();
     for (int ordinal = 0; ordinal < count; ++ordinal) report.gpus.push_back(describe_gpu(driver, ordinal));
-    if (count == 0) report.trouble = "the NVIDIA driver has no GPU to offer";
   } catch (const CudaError& error) {
     report.trouble = fmt::format("the NVIDIA driver is there, but {}", error.what());
   } catch (const DeviceError& error) {

@@ -10,18 +10,8 @@ constexpr const char* kDriverLibrary = "libcuda.so.1";
 
 struct Initialised {
   CudaDriver driver;
-  int gpus = 0;
+  int gpus = driver.initialise();
   pid_t process = ::getpid();
-
-  Initialised() {
-    try {
-      driver.call("cuInit", 0U);
-      driver.call("cuDeviceGetCount", &gpus);
-    } catch (const CudaError& error) {
-      throw DeviceError(fmt::format("the NVIDIA driver is there, but {}", error.what()));
-    }
-    if (gpus == 0) throw DeviceError("the NVIDIA driver has no GPU to offer");
-  }
 };
 
 const Initialised& initialised() {
@@ -37,6 +27,18 @@ const Initialised& initialised() {
 
 CudaDriver::CudaDriver() : library_(::dlopen(kDriverLibrary, RTLD_NOW | RTLD_LOCAL)) {
   if (!library_) throw DeviceError(fmt::format("no NVIDIA driver: {} cannot be loaded", kDriverLibrary));
+}
+
+int CudaDriver::initialise() const {
+  int gpus = 0;
+  try {
+    call("cuInit", 0U);
+    call("cuDeviceGetCount", &gpus);
+  } catch (const CudaError& error) {
+    throw DeviceError(fmt::format("the NVIDIA driver is there, but {}", error.what()));
+  }
+  if (gpus == 0) throw DeviceError("the NVIDIA driver has no GPU to offer");
+  return gpus;
 }
 
 void* CudaDriver::symbol(const char* name) const {

@@ -62,6 +62,11 @@ class CudaDriver {
   /// Opens libcuda.so.1. Throws: DeviceError when there is none.
   CudaDriver();
 
+  /// Initialises it for this process. Returns how many GPUs it has, at least one.
+  ///
+  /// Throws: DeviceError with the reason when it has none or cannot be used.
+  int initialise() const;
+
   /// Calls a function of the driver API by its name. Requires: arguments of the very types that cuda.h declares.
   ///
   /// Throws: CudaError with the name and the driver's own text when it returns an error, or has no such function.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/core/fd.h"
+#include "runtime/memory/mapping.h"
 
 namespace hogpen {
 
@@ -19,7 +20,7 @@ namespace hogpen {
 /// Source: CUDA driver API, virtual memory management.
 class DeviceMemory {
  public:
-  enum class Access { read_write, read_only };
+  using Access = Mapping::Access;
 
   /// Takes memory of GPU `gpu`, not initialised.
   ///

@@ -48,6 +48,14 @@ Fd receive_from(int socket) {
   return receive_fd(socket, Deadline::after(std::chrono::seconds(30)));
 }
 
+/// Memory that begins with 11, of which whoever is at the other end has a descriptor.
+DeviceMemory make_and_send(int socket) {
+  auto memory = DeviceMemory::create(0, kSize);
+  write(memory, 0, 11);
+  send_fd(socket, memory.share().get());
+  return memory;
+}
+
 /// The fake driver's own functions; null where the driver is real.
 template <class Function>
 Function* of_fake(const char* name) {
@@ -110,6 +118,11 @@ class DeviceMemoryContract : public LeavesNothing<> {
   static void hear(int socket) {
     char byte = 0;
     ASSERT_EQ(::read(socket, &byte, 1), 1);
+  }
+  static void make_and_be_killed(int socket) {
+    const auto memory = make_and_send(socket);
+    hear(socket);
+    ::raise(SIGKILL);
   }
   static void hear_the_end(int socket) {
     char byte = 0;
@@ -209,9 +222,7 @@ TEST_F(DeviceMemoryContract, ADescriptorOfSomethingElseIsRefused) {
 TEST_F(DeviceMemoryContract, AReadOnlyMapRefusesWrites) {
   between(
       [](int socket) {
-        const auto memory = DeviceMemory::create(0, kSize);
-        write(memory, 0, 11);
-        send_fd(socket, memory.share().get());
+        const auto memory = make_and_send(socket);
         hear(socket);
         EXPECT_EQ(read(memory, 0), 11);
       },
@@ -226,13 +237,7 @@ TEST_F(DeviceMemoryContract, AReadOnlyMapRefusesWrites) {
 
 TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileItWasMapped) {
   between(
-      [](int socket) {
-        const auto memory = DeviceMemory::create(0, kSize);
-        write(memory, 0, 11);
-        send_fd(socket, memory.share().get());
-        hear(socket);
-        ::raise(SIGKILL);
-      },
+      make_and_be_killed,
       [](int socket) {
         const auto memory = DeviceMemory::attach(receive_from(socket), 0, kSize);
         say(socket);
@@ -246,13 +251,7 @@ TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileItWasMapped) {
 
 TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileOnlyADescriptorWasHeld) {
   between(
-      [](int socket) {
-        const auto memory = DeviceMemory::create(0, kSize);
-        write(memory, 0, 11);
-        send_fd(socket, memory.share().get());
-        hear(socket);
-        ::raise(SIGKILL);
-      },
+      make_and_be_killed,
       [](int socket) {
         const Fd fd = receive_from(socket);
         say(socket);
@@ -264,11 +263,7 @@ TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileOnlyADescriptorWa
 
 TEST_F(DeviceMemoryContract, ADescriptorStillInTheSocketOfADeadMakerIsGood) {
   auto [one, other] = socket_pair();
-  const pid_t maker = start(one.get(), [](int socket) {
-    const auto memory = DeviceMemory::create(0, kSize);
-    write(memory, 0, 11);
-    send_fd(socket, memory.share().get());
-  });
+  const pid_t maker = start(one.get(), [](int socket) { (void)make_and_send(socket); });
   EXPECT_EQ(exit_code_of(maker), 0);
   one.reset();
   EXPECT_EQ(exit_code_of(start(other.get(),
