@@ -3,6 +3,9 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <mutex>
+#include <vector>
+
 namespace hogpen {
 namespace {
 
@@ -12,10 +15,12 @@ struct Initialised {
   CudaDriver driver;
   int gpus = driver.initialise();
   pid_t process = ::getpid();
+  std::mutex mutex;
+  std::vector<void*> contexts{static_cast<std::size_t>(gpus)};  // the primary ones that have been retained
 };
 
-const Initialised& initialised() {
-  static const Initialised& instance = *new Initialised;  // Never destroyed: memory may be given back after main.
+Initialised& initialised() {
+  static Initialised& instance = *new Initialised;  // Never destroyed: memory may be given back after main.
   require(instance.process == ::getpid(),
           "process {} was forked from process {} after that had begun to use CUDA, which does not survive a fork: fork "
           "first",
@@ -58,17 +63,42 @@ const CudaDriver& cuda_driver() {
   return initialised().driver;
 }
 
-cuda::Device use_gpu(int ordinal) {
-  const auto& [driver, gpus, process] = initialised();
-  if (ordinal < 0 || ordinal >= gpus) {
-    throw DeviceError(fmt::format("there is no GPU {}: this machine has {}, numbered from 0", ordinal, gpus));
+namespace {
+
+cuda::Device device_of(int ordinal) {
+  const Initialised& it = initialised();
+  if (ordinal < 0 || ordinal >= it.gpus) {
+    throw DeviceError(fmt::format("there is no GPU {}: this machine has {}, numbered from 0", ordinal, it.gpus));
   }
   cuda::Device device = 0;
-  void* context = nullptr;
-  driver.call("cuDeviceGet", &device, ordinal);
-  driver.call("cuDevicePrimaryCtxRetain", &context, device);  // For good, as LibTorch does.
-  driver.call("cuCtxSetCurrent", context);
+  it.driver.call("cuDeviceGet", &device, ordinal);
   return device;
+}
+
+}  // namespace
+
+cuda::Device use_gpu(int ordinal) {
+  const cuda::Device device = device_of(ordinal);
+  Initialised& it = initialised();
+  const std::lock_guard lock(it.mutex);
+  void*& context = it.contexts[static_cast<std::size_t>(ordinal)];
+  if (!context) it.driver.call("cuDevicePrimaryCtxRetain", &context, device);  // For good, as LibTorch does.
+  it.driver.call("cuCtxSetCurrent", context);
+  return device;
+}
+
+cuda::Uuid uuid_of_gpu(int ordinal) {
+  cuda::Uuid uuid;
+  cuda_driver().call("cuDeviceGetUuid_v2", &uuid, device_of(ordinal));
+  return uuid;
+}
+
+int gpu_with(const cuda::Uuid& uuid) {
+  for (int ordinal = 0; ordinal < initialised().gpus; ++ordinal) {
+    if (uuid_of_gpu(ordinal) == uuid) return ordinal;
+  }
+  throw DeviceError("the memory is on a GPU that this process does not see",
+                    "give all processes the same GPUs: compare their CUDA_VISIBLE_DEVICES");
 }
 
 }  // namespace hogpen

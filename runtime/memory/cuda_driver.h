@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <string>
 
@@ -13,13 +15,28 @@ using Device = int;
 using Address = unsigned long long;  // as in cuda.h
 using Allocation = unsigned long long;
 
+constexpr int kInvalidValue = 1;
 constexpr int kOutOfMemory = 2;
 constexpr int kNotFound = 500;
-constexpr int kDeviceMemory = 1;      ///< CU_MEM_LOCATION_TYPE_DEVICE, CU_MEM_ALLOCATION_TYPE_PINNED
-constexpr int kFileDescriptor = 1;    ///< CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
-constexpr int kLeastGranularity = 0;  ///< CU_MEM_ALLOC_GRANULARITY_MINIMUM
-constexpr int kReadOnly = 1;          ///< CU_MEM_ACCESS_FLAGS_PROT_READ
-constexpr int kReadWrite = 3;         ///< CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+constexpr int kDeviceMemory = 1;          ///< CU_MEM_LOCATION_TYPE_DEVICE, CU_MEM_ALLOCATION_TYPE_PINNED
+constexpr int kFileDescriptor = 1;        ///< CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+constexpr int kLeastGranularity = 0;      ///< CU_MEM_ALLOC_GRANULARITY_MINIMUM
+constexpr int kVirtualMemory = 102;       ///< CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
+constexpr int kCanGiveDescriptors = 103;  ///< CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
+constexpr unsigned kLazyPeerAccess = 1;   ///< CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS
+constexpr int kReadOnly = 1;              ///< CU_MEM_ACCESS_FLAGS_PROT_READ
+constexpr int kReadWrite = 3;             ///< CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+
+/// The same in every process, whatever number the GPU has there.
+struct Uuid {
+  std::array<char, 16> bytes = {};
+  friend bool operator==(const Uuid&, const Uuid&) = default;
+};
+
+struct IpcHandle {
+  std::array<char, 64> bytes = {};
+  friend auto operator<=>(const IpcHandle&, const IpcHandle&) = default;
+};
 
 struct Location {
   int type = kDeviceMemory;
@@ -93,5 +110,10 @@ class CudaDriver {
 ///
 /// Throws: DeviceError for a number that no GPU has; CudaError.
 cuda::Device use_gpu(int ordinal);
+
+/// Throws: as `use_gpu`.
+[[nodiscard]] cuda::Uuid uuid_of_gpu(int ordinal);
+/// Its number in this process. Throws: DeviceError when this process sees no such GPU; CudaError.
+[[nodiscard]] int gpu_with(const cuda::Uuid& uuid);
 
 }  // namespace hogpen

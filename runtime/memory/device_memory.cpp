@@ -1,26 +1,43 @@
 #include "runtime/memory/device_memory.h"
 
-#include <unistd.h>
-
-#include <cstdint>
-#include <optional>
-
 #include "runtime/core/error.h"
-#include "runtime/core/log.h"
-#include "runtime/memory/cuda_driver.h"
+#include "runtime/memory/device_allocation.h"
 
 namespace hogpen {
 namespace {
 
-using Flags = unsigned long long;
+// Plain allocations have no granularity of their own; the driver cuts several out of one page of this size, and CUDA
+// IPC would share all of it.
+constexpr std::size_t kPlainGranularity = std::size_t{2} << 20;
 
-std::size_t granularity_of(const cuda::AllocationProperties& properties) {
+bool has_attribute(int attribute, cuda::Device device) {
+  int value = 0;
+  cuda_driver().call("cuDeviceGetAttribute", &value, attribute, device);
+  return value != 0;
+}
+
+}  // namespace
+
+namespace detail {
+
+DeviceAllocation::DeviceAllocation(int gpu, std::size_t size_bytes) : gpu_(gpu) {
+  require(size_bytes > 0, "memory of GPU {} must be larger than 0 bytes", gpu);
+  device_ = use_gpu(gpu);
+  const std::size_t granularity = granularity_bytes(device_);
+  mapped_size_ = (size_bytes + granularity - 1) / granularity * granularity;
+  require(mapped_size_ >= size_bytes, "{} bytes of GPU {} are more than an address space holds", size_bytes, gpu);
+}
+
+std::size_t DeviceAllocation::granularity_bytes(cuda::Device device) {
+  if (!has_attribute(cuda::kVirtualMemory, device)) return kPlainGranularity;
+  const cuda::AllocationProperties properties = {.location = {.device = device}};
   std::size_t bytes = 0;
   cuda_driver().call("cuMemGetAllocationGranularity", &bytes, &properties, cuda::kLeastGranularity);
   return bytes;
 }
 
-[[noreturn]] void throw_out_of_memory(const CudaError& error, int gpu, std::size_t size_bytes) {
+void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes) {
+  if (error.code() != cuda::kOutOfMemory) throw error;
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
@@ -29,100 +46,61 @@ std::size_t granularity_of(const cuda::AllocationProperties& properties) {
                   error.code());
 }
 
-}  // namespace
+}  // namespace detail
 
-// What has been obtained so far: the destructor gives it back, also when the next call fails.
-struct DeviceMemory::State {
-  State(int of_gpu, std::size_t bytes) : gpu(of_gpu), size(bytes) {
-    require(size > 0, "memory of GPU {} must be larger than 0 bytes", gpu);
-    properties.location.device = use_gpu(gpu);
-    const std::size_t granularity = granularity_of(properties);
-    mapped_size = (size + granularity - 1) / granularity * granularity;
-    require(mapped_size >= size, "{} bytes of GPU {} are more than an address space holds", size, gpu);
-  }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  ~State() {
-    if (::getpid() != process) return;  // A forked child has no CUDA, and its parent still has the memory.
-    if (is_mapped) give_back("cuMemUnmap", address, mapped_size);
-    if (address != 0) give_back("cuMemAddressFree", address, mapped_size);
-    if (allocation) give_back("cuMemRelease", *allocation);
-  }
+namespace {
 
-  void map(Access access) {
-    const CudaDriver& driver = cuda_driver();
-    driver.call("cuMemAddressReserve", &address, mapped_size, std::size_t{0}, cuda::Address{0}, Flags{0});
-    driver.call("cuMemMap", address, mapped_size, std::size_t{0}, *allocation, Flags{0});
-    is_mapped = true;
-    const cuda::AccessRights rights = {.location = properties.location,
-                                       .flags = access == Access::read_only ? cuda::kReadOnly : cuda::kReadWrite};
-    driver.call("cuMemSetAccess", address, mapped_size, &rights, std::size_t{1});
-  }
-
-  template <class... Args>
-  void give_back(const char* name, Args... args) const noexcept {
-    try {
-      cuda_driver().call(name, args...);
-    } catch (const Error& error) {
-      log(LogLevel::warning, "memory of GPU {} was not given back: {}", gpu, error.what());
-    }
-  }
-
-  int gpu;
-  std::size_t size;
-  std::size_t mapped_size = 0;
-  pid_t process = ::getpid();
-  cuda::AllocationProperties properties;
-  std::optional<cuda::Allocation> allocation;
-  cuda::Address address = 0;
-  bool is_mapped = false;
-};
-
-DeviceMemory DeviceMemory::create(int gpu, std::size_t size_bytes) {
-  const auto state = std::make_shared<State>(gpu, size_bytes);
-  cuda::Allocation allocation = 0;
-  try {
-    cuda_driver().call("cuMemCreate", &allocation, state->mapped_size, &state->properties, Flags{0});
-  } catch (const CudaError& error) {
-    if (error.code() == cuda::kOutOfMemory) throw_out_of_memory(error, gpu, size_bytes);
-    throw;
-  }
-  state->allocation = allocation;
-  state->map(Access::read_write);
-  return DeviceMemory(state);
+DeviceHandle::Way way_of(int gpu) {
+  const cuda::Device device = use_gpu(gpu);
+  const bool by_descriptor =
+      has_attribute(cuda::kVirtualMemory, device) && has_attribute(cuda::kCanGiveDescriptors, device);
+  return by_descriptor ? DeviceHandle::Way::descriptor : DeviceHandle::Way::cuda_ipc;
 }
 
-DeviceMemory DeviceMemory::attach(const Fd& fd, int gpu, std::size_t size_bytes, Access access) {
-  const auto state = std::make_shared<State>(gpu, size_bytes);
-  cuda::Allocation allocation = 0;
-  void* const handle = reinterpret_cast<void*>(static_cast<std::intptr_t>(fd.get()));
-  cuda_driver().call("cuMemImportFromShareableHandle", &allocation, handle, cuda::kFileDescriptor);
-  state->allocation = allocation;
-  state->map(access);
-  return DeviceMemory(state);
+}  // namespace
+
+DeviceMemory DeviceMemory::create(int gpu, std::size_t size_bytes, const Options& options) {
+  const Way way = options.way == Way::automatic ? way_of(gpu) : options.way;
+  return {way == Way::descriptor ? detail::create_vmm(gpu, size_bytes) : detail::create_ipc(gpu, size_bytes),
+          size_bytes, options.layout_hash};
+}
+
+DeviceMemory DeviceMemory::attach(const DeviceShare& share, std::size_t size_bytes, std::uint64_t layout_hash,
+                                  Access access) {
+  const DeviceHandle& handle = share.handle;
+  require(handle.size_bytes == size_bytes, "the GPU memory must be of {} bytes as expected, but is of {}", size_bytes,
+          handle.size_bytes);
+  require(handle.layout_hash == layout_hash,
+          "the GPU memory must have the layout that this process expects (hash {:016x}, not {:016x}): the same names, "
+          "dtypes and shapes",
+          layout_hash, handle.layout_hash);
+  require(handle.way == Way::descriptor || handle.way == Way::cuda_ipc,
+          "this is no handle of GPU memory: its way is {}", static_cast<std::uint64_t>(handle.way));
+  const int gpu = gpu_with(handle.gpu);
+  if (handle.way == Way::descriptor) {
+    return {detail::attach_vmm(share.fd, gpu, size_bytes, access), size_bytes, layout_hash};
+  }
+  require(access == Access::read_write, "GPU memory that is shared by CUDA IPC can be mapped writable only");
+  return {detail::attach_ipc(handle.ipc, gpu, size_bytes), size_bytes, layout_hash};
+}
+
+DeviceShare DeviceMemory::share() const {
+  DeviceShare share;
+  share.handle = {.size_bytes = size_, .layout_hash = layout_hash_, .gpu = uuid_of_gpu(gpu())};
+  share.fd = allocation_->share_as(share.handle);
+  return share;
 }
 
 std::size_t DeviceMemory::granularity_bytes(int gpu) {
-  return granularity_of({.location = {.device = use_gpu(gpu)}});
-}
-
-Fd DeviceMemory::share() const {
-  int fd = -1;
-  cuda_driver().call("cuMemExportToShareableHandle", static_cast<void*>(&fd), *state_->allocation,
-                     cuda::kFileDescriptor, Flags{0});
-  return Fd(fd);
+  return detail::DeviceAllocation::granularity_bytes(use_gpu(gpu));
 }
 
 std::byte* DeviceMemory::data() const noexcept {
-  return reinterpret_cast<std::byte*>(state_->address);
-}
-
-std::size_t DeviceMemory::size_bytes() const noexcept {
-  return state_->size;
+  return reinterpret_cast<std::byte*>(allocation_->address());
 }
 
 int DeviceMemory::gpu() const noexcept {
-  return state_->gpu;
+  return allocation_->gpu();
 }
 
 }  // namespace hogpen

@@ -1,3 +1,4 @@
+// The part of NVIDIA's driver API that hogpen calls, on memfds.
 #include "tests/fake_cuda/fake_driver.h"
 
 #include <fcntl.h>
@@ -6,66 +7,51 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <string>
 
-// The part of NVIDIA's driver API that hogpen calls, on memfds. It is stricter than the driver: what the documentation
-// asks for is an error here when it is missing, and a call from a forked child ends the process.
-//
-// FAKE_GPUS says how many GPUs there are; negative is the error with which cuInit fails.
+#include "tests/fake_cuda/fake_state.h"
+
+namespace fake {
 namespace {
 
-using Address = unsigned long long;
-using Handle = unsigned long long;
+constexpr int kFirstDevice = 70;  // so that a device is not taken for its number
+constexpr const char* kName = "fake-gpu-memory-";
 
-enum Result : int {
-  success = 0,
-  invalid_value = 1,
-  out_of_memory = 2,
-  not_initialized = 3,
-  no_device = 100,
-  invalid_device = 101,
-  invalid_context = 201,
-  illegal_address = 700,
-  unknown = 999,
-};
+int number_in(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text ? std::atoi(text) : 0;
+}
 
-constexpr std::size_t kGranularity = std::size_t{2} << 20;
-constexpr std::size_t kGpuBytes = std::size_t{1} << 30;
-constexpr const char* kName = "fake-gpu-memory";
+int first_device() {
+  return kFirstDevice + number_in("FAKE_FIRST_GPU");
+}
 
-struct Range {
-  std::size_t size = 0;
-  std::size_t allocation_size = 0;  // of what is mapped there, else 0
-  int rights = 0;
-};
+int fake_gpus() {
+  return number_in("FAKE_GPUS");
+}
 
-struct Driver {
-  pid_t process = 0;  // 0 before cuInit
-  bool has_context = false;
-  int calls = 0;
-  int failing_call = 0;
-  Handle next_handle = 1;
-  std::map<Handle, int> allocations;  // their memfds
-  std::map<Address, Range> ranges;
-};
+std::size_t bytes_in_use() {
+  std::size_t bytes = 0;
+  for (const auto& [handle, fd] : driver().allocations) bytes += size_of(fd);
+  for (const auto& [address, fd] : driver().plain) bytes += size_of(fd);
+  return bytes;
+}
+
+}  // namespace
 
 Driver& driver() {
   static Driver instance;
   return instance;
 }
 
-int fake_gpus() {
-  const char* text = std::getenv("FAKE_GPUS");
-  return text ? std::atoi(text) : 0;
+int& current_device() {
+  static thread_local int device = -1;
+  return device;
 }
 
-/// What every call but cuInit begins with.
-Result begin_call() {
+int begin_call() {
   Driver& d = driver();
   if (d.process == 0) return not_initialized;
   if (d.process != ::getpid()) {
@@ -75,29 +61,39 @@ Result begin_call() {
   return ++d.calls == d.failing_call ? unknown : success;
 }
 
+bool has_gpu(int device) {
+  return device >= first_device() && device < first_device() + fake_gpus();
+}
+
+bool has_descriptors() {
+  return std::getenv("FAKE_NO_DESCRIPTORS") == nullptr;
+}
+
+int make_memory(int device, std::size_t size) {
+  if (size > kGpuBytes - bytes_in_use()) return -out_of_memory;
+  const int fd = ::memfd_create((kName + std::to_string(device)).c_str(), MFD_CLOEXEC);
+  return fd < 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0 ? -unknown : fd;
+}
+
+int device_of_memory(int fd) {
+  std::array<char, 256> target{};
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  if (::readlink(link.c_str(), target.data(), target.size() - 1) <= 0) return -1;
+  const char* name = std::strstr(target.data(), kName);
+  return name ? std::atoi(name + std::strlen(kName)) : -1;
+}
+
 std::size_t size_of(int fd) {
   struct ::stat status{};
   return ::fstat(fd, &status) == 0 ? static_cast<std::size_t>(status.st_size) : 0;
 }
 
-bool is_gpu_memory(int fd) {
-  std::array<char, 256> target{};
-  const std::string link = "/proc/self/fd/" + std::to_string(fd);
-  return ::readlink(link.c_str(), target.data(), target.size() - 1) > 0 && std::strstr(target.data(), kName) != nullptr;
+void* map_memory(void* address, std::size_t size, int fd, int rights) {
+  const int protection = rights == 0 ? PROT_NONE : rights == 1 ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* const at = ::mmap(address, size, protection, MAP_SHARED | (address ? MAP_FIXED : 0), fd, 0);
+  return at == MAP_FAILED ? nullptr : at;
 }
 
-std::size_t bytes_in_use() {
-  std::size_t bytes = 0;
-  for (const auto& [handle, fd] : driver().allocations) bytes += size_of(fd);
-  return bytes;
-}
-
-Handle add_allocation(int fd) {
-  driver().allocations[driver().next_handle] = fd;
-  return driver().next_handle++;
-}
-
-/// Whether all of it is mapped with these rights. Requires: it lies in one range.
 bool has_rights(Address address, std::size_t bytes, int rights) {
   auto after = driver().ranges.upper_bound(address);
   if (after == driver().ranges.begin()) return false;
@@ -105,7 +101,9 @@ bool has_rights(Address address, std::size_t bytes, int rights) {
   return address + bytes <= begin + range.allocation_size && (range.rights & rights) == rights;
 }
 
-}  // namespace
+}  // namespace fake
+
+using namespace fake;
 
 extern "C" {
 
@@ -148,8 +146,8 @@ int cuDeviceGetCount(int* count) {
 
 int cuDeviceGet(int* device, int ordinal) {
   if (const int error = begin_call()) return error;
-  *device = 70 + ordinal;
-  return ordinal < fake_gpus() ? success : invalid_device;
+  *device = first_device() + ordinal;
+  return has_gpu(*device) ? success : invalid_device;
 }
 
 int cuDeviceGetName(char* name, int length, int device) {
@@ -164,130 +162,44 @@ int cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
   return success;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) {
+int cuDeviceGetUuid_v2(char* uuid, int device) {
   if (const int error = begin_call()) return error;
-  *context = &driver();
+  if (!has_gpu(device)) return invalid_device;
+  std::memset(uuid, device, 16);
+  return success;
+}
+
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+  if (const int error = begin_call()) return error;
+  if (!has_gpu(device)) return invalid_device;
+  *value = (attribute == 102 || attribute == 103) && has_descriptors();
+  return success;
+}
+
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+  if (const int error = begin_call()) return error;
+  if (!has_gpu(device)) return invalid_device;
+  *context = reinterpret_cast<void*>(static_cast<std::intptr_t>(device));
   return success;
 }
 
 int cuCtxSetCurrent(void* context) {
   if (const int error = begin_call()) return error;
-  driver().has_context = context != nullptr;
+  current_device() = static_cast<int>(reinterpret_cast<std::intptr_t>(context));
   return success;
 }
 
 int cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
   if (const int error = begin_call()) return error;
-  if (!driver().has_context) return invalid_context;
+  if (current_device() < 0) return invalid_context;
   *free_bytes = kGpuBytes - bytes_in_use();
   *total_bytes = kGpuBytes;
   return success;
 }
 
-int cuMemGetAllocationGranularity(std::size_t* bytes, const FakeProperties* properties, int option) {
-  if (const int error = begin_call()) return error;
-  if (properties->type != 1 || properties->location_type != 1 || option != 0) return invalid_value;
-  *bytes = kGranularity;
-  return success;
-}
-
-int cuMemCreate(Handle* handle, std::size_t size, const FakeProperties* properties, unsigned long long flags) {
-  if (const int error = begin_call()) return error;
-  if (size == 0 || size % kGranularity != 0 || flags != 0) return invalid_value;
-  if (properties->type != 1 || properties->handle_types != 1 || properties->location_type != 1) return invalid_value;
-  if (properties->device < 70 || properties->device >= 70 + fake_gpus()) return invalid_device;
-  if (size > kGpuBytes - bytes_in_use()) return out_of_memory;
-  const int fd = ::memfd_create(kName, MFD_CLOEXEC);
-  if (fd < 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0) return unknown;
-  *handle = add_allocation(fd);
-  return success;
-}
-
-int cuMemExportToShareableHandle(void* shareable, Handle handle, int type, unsigned long long flags) {
-  if (const int error = begin_call()) return error;
-  const auto found = driver().allocations.find(handle);
-  if (found == driver().allocations.end() || type != 1 || flags != 0) return invalid_value;
-  const int fd = ::fcntl(found->second, F_DUPFD_CLOEXEC, 0);
-  std::memcpy(shareable, &fd, sizeof(fd));
-  return fd < 0 ? unknown : success;
-}
-
-int cuMemImportFromShareableHandle(Handle* handle, void* shareable, int type) {
-  if (const int error = begin_call()) return error;
-  const int fd = static_cast<int>(reinterpret_cast<std::intptr_t>(shareable));
-  if (type != 1 || !is_gpu_memory(fd)) return invalid_value;
-  *handle = add_allocation(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  return success;
-}
-
-int cuMemRelease(Handle handle) {
-  if (const int error = begin_call()) return error;
-  const auto found = driver().allocations.find(handle);
-  if (found == driver().allocations.end()) return invalid_value;
-  ::close(found->second);
-  driver().allocations.erase(found);
-  return success;
-}
-
-int cuMemAddressReserve(Address* address, std::size_t size, std::size_t alignment, Address wish,
-                        unsigned long long flags) {
-  if (const int error = begin_call()) return error;
-  if (size == 0 || size % kGranularity != 0 || alignment != 0 || wish != 0 || flags != 0) return invalid_value;
-  void* const room = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) return out_of_memory;
-  *address = reinterpret_cast<Address>(room);
-  driver().ranges[*address] = {.size = size};
-  return success;
-}
-
-int cuMemMap(Address address, std::size_t size, std::size_t offset, Handle handle, unsigned long long flags) {
-  if (const int error = begin_call()) return error;
-  const auto range = driver().ranges.find(address);
-  const auto allocation = driver().allocations.find(handle);
-  if (range == driver().ranges.end() || allocation == driver().allocations.end()) return invalid_value;
-  if (range->second.size != size || range->second.allocation_size != 0 || offset != 0 || flags != 0)
-    return invalid_value;
-  if (size_of(allocation->second) != size) return invalid_value;
-  void* const at =
-      ::mmap(reinterpret_cast<void*>(address), size, PROT_NONE, MAP_SHARED | MAP_FIXED, allocation->second, 0);
-  if (at == MAP_FAILED) return unknown;
-  range->second.allocation_size = size;
-  return success;
-}
-
-int cuMemSetAccess(Address address, std::size_t size, const FakeRights* rights, std::size_t count) {
-  if (const int error = begin_call()) return error;
-  const auto range = driver().ranges.find(address);
-  if (range == driver().ranges.end() || range->second.allocation_size != size || count != 1) return invalid_value;
-  if (rights->location_type != 1 || (rights->flags != 1 && rights->flags != 3)) return invalid_value;
-  range->second.rights = rights->flags;
-  const int protection = rights->flags == 3 ? PROT_READ | PROT_WRITE : PROT_READ;
-  return ::mprotect(reinterpret_cast<void*>(address), size, protection) == 0 ? success : unknown;
-}
-
-int cuMemUnmap(Address address, std::size_t size) {
-  if (const int error = begin_call()) return error;
-  const auto range = driver().ranges.find(address);
-  if (range == driver().ranges.end() || range->second.allocation_size != size) return invalid_value;
-  ::mmap(reinterpret_cast<void*>(address), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-         0);
-  range->second = {.size = size};
-  return success;
-}
-
-int cuMemAddressFree(Address address, std::size_t size) {
-  if (const int error = begin_call()) return error;
-  const auto range = driver().ranges.find(address);
-  if (range == driver().ranges.end() || range->second.size != size || range->second.allocation_size != 0)
-    return invalid_value;
-  ::munmap(reinterpret_cast<void*>(address), size);
-  driver().ranges.erase(range);
-  return success;
-}
-
 int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {
   if (const int error = begin_call()) return error;
-  if (!driver().has_context) return invalid_context;
+  if (current_device() < 0) return invalid_context;
   if (!has_rights(to, bytes, 3)) return illegal_address;
   std::memcpy(reinterpret_cast<void*>(to), from, bytes);
   return success;
@@ -295,7 +207,7 @@ int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {
 
 int cuMemcpyDtoH_v2(void* to, Address from, std::size_t bytes) {
   if (const int error = begin_call()) return error;
-  if (!driver().has_context) return invalid_context;
+  if (current_device() < 0) return invalid_context;
   if (!has_rights(from, bytes, 1)) return illegal_address;
   std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
   return success;

@@ -1,4 +1,5 @@
-// The contract of DeviceMemory. ctest runs it twice: on the fake driver, and on the real one where there is a GPU.
+// The contract of DeviceMemory, for each way to share it. ctest runs it twice: on the fake driver, and on the real one
+// where there is a GPU.
 #include "runtime/memory/device_memory.h"
 
 #include <dlfcn.h>
@@ -11,10 +12,12 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -27,33 +30,63 @@
 namespace hogpen {
 namespace {
 
-constexpr std::size_t kSize = 5'000'000;
-constexpr int kNoGpu = 77;
+using Way = DeviceMemory::Way;
+using Options = DeviceMemory::Options;
 
-cuda::Address address_of(const DeviceMemory& memory, std::size_t at) {
-  return reinterpret_cast<cuda::Address>(memory.data() + at);
-}
+constexpr std::size_t kSize = 5'000'000;
+constexpr std::uint64_t kLayout = 0x1234;
+constexpr int kNoGpu = 77;
+constexpr int kRealGpu = 78;
+constexpr int kKilled = 128 + SIGKILL;
 
 void write(const DeviceMemory& memory, std::size_t at, std::uint32_t value) {
-  cuda_driver().call("cuMemcpyHtoD_v2", address_of(memory, at), static_cast<const void*>(&value), sizeof(value));
+  use_gpu(memory.gpu());
+  cuda_driver().call("cuMemcpyHtoD_v2", reinterpret_cast<cuda::Address>(memory.data() + at),
+                     static_cast<const void*>(&value), sizeof(value));
 }
 
 std::uint32_t read(const DeviceMemory& memory, std::size_t at) {
   std::uint32_t value = 0;
-  cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(&value), address_of(memory, at), sizeof(value));
+  use_gpu(memory.gpu());
+  cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(&value), reinterpret_cast<cuda::Address>(memory.data() + at),
+                     sizeof(value));
   return value;
 }
 
-Fd receive_from(int socket) {
-  return receive_fd(socket, Deadline::after(std::chrono::seconds(30)));
+std::size_t free_bytes() {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
+  return free_bytes;
 }
 
-/// Memory that begins with 11, of which whoever is at the other end has a descriptor.
-DeviceMemory make_and_send(int socket) {
-  auto memory = DeviceMemory::create(0, kSize);
-  write(memory, 0, 11);
-  send_fd(socket, memory.share().get());
-  return memory;
+void send(int socket, const DeviceMemory& memory) {
+  const DeviceShare share = memory.share();
+  ASSERT_EQ(::write(socket, &share.handle, sizeof(share.handle)), static_cast<ssize_t>(sizeof(share.handle)));
+  if (share.fd) send_fd(socket, share.fd.get());
+}
+
+DeviceShare receive(int socket) {
+  DeviceShare share;
+  EXPECT_EQ(::read(socket, &share.handle, sizeof(share.handle)), static_cast<ssize_t>(sizeof(share.handle)));
+  if (share.handle.way == Way::descriptor) share.fd = receive_fd(socket, Deadline::after(std::chrono::seconds(30)));
+  return share;
+}
+
+DeviceMemory attach(const DeviceShare& share) {
+  return DeviceMemory::attach(share, kSize, kLayout);
+}
+
+void say(int socket) {
+  ASSERT_EQ(::write(socket, "x", 1), 1);
+}
+void hear(int socket) {
+  char byte = 0;
+  ASSERT_EQ(::read(socket, &byte, 1), 1);
+}
+void hear_the_end(int socket) {
+  char byte = 0;
+  ASSERT_EQ(::read(socket, &byte, 1), 0);
 }
 
 /// The fake driver's own functions; null where the driver is real.
@@ -69,7 +102,7 @@ int live() {
 }
 
 /// A process that uses CUDA can fork no more: whatever does is a child of the test, with a socket to another one.
-class DeviceMemoryContract : public LeavesNothing<> {
+class DeviceMemoryContract : public LeavesNothing<testing::TestWithParam<Way>> {
  protected:
   using Body = std::function<void(int socket)>;
 
@@ -81,9 +114,26 @@ class DeviceMemoryContract : public LeavesNothing<> {
       } catch (const DeviceError&) {
         return kNoGpu;
       }
-      return 0;
+      return of_fake<int()>("fake_driver_live") ? 0 : kRealGpu;
     });
     if (code == kNoGpu) GTEST_SKIP() << "no GPU";
+    is_fake_ = code == 0;
+  }
+
+  static bool by_descriptor() { return GetParam() == Way::descriptor; }
+  static DeviceMemory make() { return DeviceMemory::create(0, kSize, {.layout_hash = kLayout, .way = GetParam()}); }
+  static DeviceMemory make(std::size_t size) { return DeviceMemory::create(0, size, {.way = GetParam()}); }
+  /// Memory that begins with 11, of which whoever is at the other end has a share.
+  static DeviceMemory make_and_send(int socket) {
+    auto memory = make();
+    write(memory, 0, 11);
+    send(socket, memory);
+    return memory;
+  }
+  static void make_and_be_killed(int socket) {
+    const auto memory = make_and_send(socket);
+    hear(socket);
+    ::raise(SIGKILL);
   }
 
   static pid_t start(int socket, const Body& body) {
@@ -97,8 +147,8 @@ class DeviceMemoryContract : public LeavesNothing<> {
   static void alone(const std::function<void()>& body) {
     EXPECT_EQ(exit_code_of(start(-1, [&](int) { body(); })), 0);
   }
-  /// In two, until both have ended; `maker_ends` is what the first one's exit code must be.
-  static void between(const Body& maker, const Body& user, int maker_ends = 0) {
+  /// In two, until both have ended; `maker_ends` and `user_ends` are what their exit codes must be.
+  static void between(const Body& maker, const Body& user, int maker_ends = 0, int user_ends = 0) {
     auto [one, other] = socket_pair();
     const pid_t first = start(one.get(), [&](int socket) {
       other.reset();
@@ -111,49 +161,41 @@ class DeviceMemoryContract : public LeavesNothing<> {
     one.reset();
     other.reset();
     EXPECT_EQ(exit_code_of(first), maker_ends);
-    EXPECT_EQ(exit_code_of(second), 0);
+    EXPECT_EQ(exit_code_of(second), user_ends);
   }
 
-  static void say(int socket) { ASSERT_EQ(::write(socket, "x", 1), 1); }
-  static void hear(int socket) {
-    char byte = 0;
-    ASSERT_EQ(::read(socket, &byte, 1), 1);
-  }
-  static void make_and_be_killed(int socket) {
-    const auto memory = make_and_send(socket);
-    hear(socket);
-    ::raise(SIGKILL);
-  }
-  static void hear_the_end(int socket) {
-    char byte = 0;
-    ASSERT_EQ(::read(socket, &byte, 1), 0);
-  }
+  bool is_fake_ = false;
 };
 
-TEST_F(DeviceMemoryContract, WhatOneProcessWritesAnotherReads) {
+INSTANTIATE_TEST_SUITE_P(Ways, DeviceMemoryContract, testing::Values(Way::descriptor, Way::cuda_ipc),
+                         [](const auto& param) { return param.param == Way::descriptor ? "Descriptor" : "CudaIpc"; });
+
+TEST_P(DeviceMemoryContract, WhatOneProcessWritesAnotherReads) {
   between(
       [](int socket) {
-        const auto memory = DeviceMemory::create(0, kSize);
+        const auto memory = make();
         write(memory, 0, 11);
         write(memory, kSize - 4, 22);
-        send_fd(socket, memory.share().get());
+        send(socket, memory);
         hear(socket);
         EXPECT_EQ(read(memory, 4), 33);
       },
       [](int socket) {
-        const auto memory = DeviceMemory::attach(receive_from(socket), 0, kSize);
-        EXPECT_EQ(read(memory, 0), 11);
-        EXPECT_EQ(read(memory, kSize - 4), 22);
-        write(memory, 4, 33);
+        {
+          const auto memory = attach(receive(socket));
+          EXPECT_EQ(read(memory, 0), 11);
+          EXPECT_EQ(read(memory, kSize - 4), 22);
+          write(memory, 4, 33);
+        }
         say(socket);
       });
 }
 
-TEST_F(DeviceMemoryContract, ItsSizeIsWhatWasAskedFor) {
+TEST_P(DeviceMemoryContract, ItsSizeIsWhatWasAskedFor) {
   alone([] {
     const std::size_t unit = DeviceMemory::granularity_bytes(0);
-    for (const std::size_t size : {std::size_t{4}, unit - 1, unit, unit + 4}) {
-      const auto memory = DeviceMemory::create(0, size);
+    for (const std::size_t size : {std::size_t{4}, unit - 4, unit, unit + 4, 3 * unit}) {
+      const auto memory = make(size);
       EXPECT_EQ(memory.size_bytes(), size);
       EXPECT_EQ(memory.gpu(), 0);
       write(memory, size - 4, 5);
@@ -162,18 +204,18 @@ TEST_F(DeviceMemoryContract, ItsSizeIsWhatWasAskedFor) {
   });
 }
 
-TEST_F(DeviceMemoryContract, SizesThatCannotBeAreRefused) {
+TEST_P(DeviceMemoryContract, SizesThatCannotBeAreRefused) {
   alone([] {
-    EXPECT_THROW((void)DeviceMemory::create(0, 0), UsageError);
-    EXPECT_THROW((void)DeviceMemory::create(0, std::numeric_limits<std::size_t>::max()), UsageError);
+    EXPECT_THROW((void)make(0), UsageError);
+    EXPECT_THROW((void)make(std::numeric_limits<std::size_t>::max()), UsageError);
   });
 }
 
-TEST_F(DeviceMemoryContract, AGpuThatIsNotThereIsNamed) {
+TEST_P(DeviceMemoryContract, AGpuThatIsNotThereIsNamed) {
   alone([] {
     for (const int gpu : {-1, 1000}) {
       try {
-        (void)DeviceMemory::create(gpu, kSize);
+        (void)DeviceMemory::create(gpu, kSize, {.way = GetParam()});
         ADD_FAILURE() << gpu;
       } catch (const DeviceError& error) {
         EXPECT_NE(std::string(error.what()).find(fmt::format("no GPU {}", gpu)), std::string::npos) << error.what();
@@ -182,11 +224,11 @@ TEST_F(DeviceMemoryContract, AGpuThatIsNotThereIsNamed) {
   });
 }
 
-TEST_F(DeviceMemoryContract, TooLittleMemorySaysHowMuchIsFree) {
+TEST_P(DeviceMemoryContract, TooLittleMemorySaysHowMuchIsFree) {
   alone([] {
     constexpr std::size_t kPetabyte = std::size_t{1} << 50;
     try {
-      (void)DeviceMemory::create(0, kPetabyte);
+      (void)make(kPetabyte);
       ADD_FAILURE();
     } catch (const CudaError& error) {
       EXPECT_EQ(error.code(), cuda::kOutOfMemory);
@@ -197,29 +239,116 @@ TEST_F(DeviceMemoryContract, TooLittleMemorySaysHowMuchIsFree) {
   });
 }
 
-TEST_F(DeviceMemoryContract, AnotherSizeIsRefused) {
+TEST_P(DeviceMemoryContract, AnotherSizeThanExpectedIsRefused) {
   alone([] {
-    const std::size_t unit = DeviceMemory::granularity_bytes(0);
-    const auto memory = DeviceMemory::create(0, 3 * unit);
-    const Fd fd = memory.share();
-    EXPECT_THROW((void)DeviceMemory::attach(fd, 0, 4 * unit), CudaError);
-    EXPECT_THROW((void)DeviceMemory::attach(fd, 0, 2 * unit), CudaError);
-    EXPECT_THROW((void)DeviceMemory::attach(fd, 0, 0), UsageError);
-    write(DeviceMemory::attach(fd, 0, 3 * unit), 0, 7);
+    const auto memory = make();
+    const DeviceShare share = memory.share();
+    for (const std::size_t size : {kSize - 1, kSize + 1, std::size_t{0}}) {
+      EXPECT_THROW((void)DeviceMemory::attach(share, size, kLayout), UsageError);
+    }
+    write(attach(share), 0, 7);
     EXPECT_EQ(read(memory, 0), 7);
   });
 }
 
-TEST_F(DeviceMemoryContract, ADescriptorOfSomethingElseIsRefused) {
+TEST_P(DeviceMemoryContract, AHandleThatLiesAboutTheSizeIsRefused) {
   alone([] {
-    const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    const Fd host(::memfd_create("host", MFD_CLOEXEC));
-    const Fd none;
-    for (const Fd* fd : {&null, &host, &none}) EXPECT_THROW((void)DeviceMemory::attach(*fd, 0, kSize), CudaError);
+    const std::size_t unit = DeviceMemory::granularity_bytes(0);
+    const auto memory = make(3 * unit);
+    DeviceShare share = memory.share();
+    for (const std::size_t size : {2 * unit, 4 * unit}) {
+      share.handle.size_bytes = size;
+      EXPECT_THROW((void)DeviceMemory::attach(share, size), CudaError);
+    }
+    share.handle.size_bytes = 0;
+    EXPECT_THROW((void)DeviceMemory::attach(share, 0), UsageError);
   });
 }
 
-TEST_F(DeviceMemoryContract, AReadOnlyMapRefusesWrites) {
+TEST_P(DeviceMemoryContract, AnotherSizeIsRefusedInAnotherProcess) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        DeviceShare share = receive(socket);
+        share.handle.size_bytes = 2 * kSize;
+        EXPECT_THROW((void)DeviceMemory::attach(share, 2 * kSize, kLayout), CudaError);
+        share.handle.size_bytes = kSize;
+        EXPECT_EQ(read(attach(share), 0), 11);
+      });
+}
+
+TEST_P(DeviceMemoryContract, AnotherLayoutIsRefused) {
+  alone([] {
+    const auto memory = make();
+    EXPECT_EQ(memory.layout_hash(), kLayout);
+    try {
+      (void)DeviceMemory::attach(memory.share(), kSize, 0x99);
+      ADD_FAILURE();
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find("hash 0000000000000099, not 0000000000001234"), std::string::npos)
+          << error.what();
+    }
+    EXPECT_EQ(attach(memory.share()).layout_hash(), kLayout);
+  });
+}
+
+TEST_P(DeviceMemoryContract, AHandleOfSomethingElseIsRefused) {
+  alone([] {
+    const auto memory = make();
+    DeviceShare share = memory.share();
+    if (by_descriptor()) {
+      for (const int other : {::open("/dev/null", O_RDWR | O_CLOEXEC), ::memfd_create("host", MFD_CLOEXEC), -1}) {
+        share.fd = Fd(other);
+        EXPECT_THROW((void)attach(share), CudaError) << other;
+      }
+    } else {
+      share.handle.ipc.bytes.fill(1);
+      EXPECT_THROW((void)attach(share), CudaError);
+    }
+  });
+}
+
+TEST_P(DeviceMemoryContract, AHandleThatWasNeverFilledIsRefused) {
+  alone([] {
+    DeviceShare share;
+    share.handle.size_bytes = kSize;
+    EXPECT_THROW((void)DeviceMemory::attach(share, kSize), UsageError);
+    share.handle.way = static_cast<Way>(99);
+    EXPECT_THROW((void)DeviceMemory::attach(share, kSize), UsageError);
+  });
+}
+
+TEST_P(DeviceMemoryContract, AGpuThatTheProcessDoesNotSeeIsRefused) {
+  alone([] {
+    const auto memory = make();
+    DeviceShare share = memory.share();
+    share.handle.gpu.bytes.fill(1);
+    EXPECT_THROW((void)attach(share), DeviceError);
+  });
+}
+
+TEST_P(DeviceMemoryContract, AGpuMayHaveAnotherNumberElsewhere) {
+  if (!is_fake_) GTEST_SKIP() << "needs two GPUs";
+  between(
+      [](int socket) {
+        const auto memory = DeviceMemory::create(1, kSize, {.layout_hash = kLayout, .way = GetParam()});
+        EXPECT_EQ(memory.gpu(), 1);
+        write(memory, 0, 11);
+        send(socket, memory);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        ::setenv("FAKE_FIRST_GPU", "1", 1);
+        const auto memory = attach(receive(socket));
+        EXPECT_EQ(memory.gpu(), 0);
+        EXPECT_EQ(read(memory, 0), 11);
+      });
+}
+
+TEST_P(DeviceMemoryContract, AReadOnlyMapRefusesWrites) {
   between(
       [](int socket) {
         const auto memory = make_and_send(socket);
@@ -227,99 +356,177 @@ TEST_F(DeviceMemoryContract, AReadOnlyMapRefusesWrites) {
         EXPECT_EQ(read(memory, 0), 11);
       },
       [](int socket) {
-        const Fd fd = receive_from(socket);
-        const auto memory = DeviceMemory::attach(fd, 0, kSize, DeviceMemory::Access::read_only);
-        EXPECT_EQ(read(memory, 0), 11);
-        EXPECT_THROW(write(memory, 0, 12), CudaError);
+        const DeviceShare share = receive(socket);
+        const auto map = [&] { return DeviceMemory::attach(share, kSize, kLayout, DeviceMemory::Access::read_only); };
+        if (by_descriptor()) {
+          const auto memory = map();
+          EXPECT_EQ(read(memory, 0), 11);
+          EXPECT_THROW(write(memory, 0, 12), CudaError);
+        } else {
+          EXPECT_THROW((void)map(), UsageError);
+        }
         say(socket);
       });
 }
 
-TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileItWasMapped) {
+TEST_P(DeviceMemoryContract, AReadOnlyMapSeesWhatOthersWrite) {
+  if (!by_descriptor()) GTEST_SKIP() << "CUDA IPC has no read-only maps";
+  alone([] {
+    const auto memory = make();
+    const auto view = DeviceMemory::attach(memory.share(), kSize, kLayout, DeviceMemory::Access::read_only);
+    write(memory, 8, 21);
+    EXPECT_EQ(read(view, 8), 21);
+  });
+}
+
+TEST_P(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileItWasMapped) {
   between(
       make_and_be_killed,
       [](int socket) {
-        const auto memory = DeviceMemory::attach(receive_from(socket), 0, kSize);
+        const auto memory = attach(receive(socket));
         say(socket);
         hear_the_end(socket);
         EXPECT_EQ(read(memory, 0), 11);
         write(memory, 0, 12);
         EXPECT_EQ(read(memory, 0), 12);
       },
-      128 + SIGKILL);
+      kKilled);
 }
 
-TEST_F(DeviceMemoryContract, ItOutlivesAMakerThatWasKilledWhileOnlyADescriptorWasHeld) {
+TEST_P(DeviceMemoryContract, OfAMakerThatWasKilledADescriptorIsEnoughAndAnIpcHandleIsRefused) {
   between(
       make_and_be_killed,
       [](int socket) {
-        const Fd fd = receive_from(socket);
+        const DeviceShare share = receive(socket);
         say(socket);
         hear_the_end(socket);
-        EXPECT_EQ(read(DeviceMemory::attach(fd, 0, kSize), 0), 11);
+        if (by_descriptor()) {
+          EXPECT_EQ(read(attach(share), 0), 11);
+        } else {
+          EXPECT_THROW((void)attach(share), CudaError);
+        }
       },
-      128 + SIGKILL);
+      kKilled);
 }
 
-TEST_F(DeviceMemoryContract, ADescriptorStillInTheSocketOfADeadMakerIsGood) {
+TEST_P(DeviceMemoryContract, AShareStillInTheSocketOfADeadMakerIsGood) {
+  if (!by_descriptor()) GTEST_SKIP() << "the memory is its maker's";
   auto [one, other] = socket_pair();
   const pid_t maker = start(one.get(), [](int socket) { (void)make_and_send(socket); });
   EXPECT_EQ(exit_code_of(maker), 0);
   one.reset();
-  EXPECT_EQ(exit_code_of(start(other.get(),
-                               [](int socket) {
-                                 const Fd fd = receive_from(socket);
-                                 EXPECT_EQ(read(DeviceMemory::attach(fd, 0, kSize), 0), 11);
-                               })),
-            0);
+  EXPECT_EQ(exit_code_of(start(other.get(), [](int socket) { EXPECT_EQ(read(attach(receive(socket)), 0), 11); })), 0);
 }
 
-TEST_F(DeviceMemoryContract, AKilledUserDoesNoHarm) {
-  between(
-      [](int socket) {
-        const auto memory = DeviceMemory::create(0, kSize);
-        write(memory, 0, 11);
-        const Fd fd = memory.share();
-        send_fd(socket, fd.get());
-        hear_the_end(socket);
-        EXPECT_EQ(read(memory, 0), 12);
-        EXPECT_EQ(read(DeviceMemory::attach(fd, 0, kSize), 0), 12);
-      },
-      [](int socket) {
-        // A child of its own, so that its end by a signal is not this one's.
-        const int code = exit_code_of_child([&] {
-          const auto memory = DeviceMemory::attach(receive_from(socket), 0, kSize);
-          write(memory, 0, 12);
-          return ::raise(SIGKILL);
-        });
-        EXPECT_EQ(code, 128 + SIGKILL);
-      });
-}
-
-TEST_F(DeviceMemoryContract, AttachedMemoryCanBeSharedAgain) {
+TEST_P(DeviceMemoryContract, AHeldDescriptorKeepsTheContents) {
+  if (!by_descriptor()) GTEST_SKIP() << "the memory is its maker's";
   alone([] {
-    const auto memory = DeviceMemory::create(0, kSize);
-    const auto second = DeviceMemory::attach(memory.share(), 0, kSize);
-    const auto third = DeviceMemory::attach(second.share(), 0, kSize);
-    write(third, 8, 4);
-    EXPECT_EQ(read(memory, 8), 4);
-    EXPECT_NE(third.data(), memory.data());
+    auto memory = std::make_unique<DeviceMemory>(make());
+    write(*memory, 0, 9);
+    const DeviceShare share = memory->share();
+    memory.reset();
+    EXPECT_EQ(live(), 0);
+    EXPECT_EQ(read(attach(share), 0), 9);
   });
 }
 
-TEST_F(DeviceMemoryContract, TheMakersHandleMayGoFirst) {
+TEST_P(DeviceMemoryContract, AUserThatWasKilledDoesNoHarm) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+        EXPECT_EQ(read(memory, 0), 12);
+        EXPECT_EQ(read(attach(memory.share()), 0), 12);
+      },
+      [](int socket) {
+        const auto memory = attach(receive(socket));
+        write(memory, 0, 12);
+        ::raise(SIGKILL);
+      },
+      0, kKilled);
+}
+
+TEST_P(DeviceMemoryContract, AUserThatWasKilledBeforeItAttachedDoesNoHarm) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+        EXPECT_EQ(read(attach(memory.share()), 0), 11);
+      },
+      [](int socket) {
+        const DeviceShare share = receive(socket);
+        ::raise(SIGKILL);
+      },
+      0, kKilled);
+}
+
+TEST_P(DeviceMemoryContract, AUserMayComeBack) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+        EXPECT_EQ(read(memory, 0), 14);
+      },
+      [](int socket) {
+        const DeviceShare share = receive(socket);
+        for (std::uint32_t i = 11; i < 14; ++i) {
+          const auto memory = attach(share);
+          EXPECT_EQ(read(memory, 0), i);
+          write(memory, 0, i + 1);
+        }
+      });
+}
+
+TEST_P(DeviceMemoryContract, AttachedTwiceItIsTheSameMemory) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        const DeviceShare share = receive(socket);
+        const auto first = attach(share);
+        auto second = std::make_unique<DeviceMemory>(attach(share));
+        write(*second, 8, 4);
+        EXPECT_EQ(read(first, 8), 4);
+        second.reset();
+        EXPECT_EQ(read(first, 8), 4);
+      });
+}
+
+TEST_P(DeviceMemoryContract, WhoAttachedMaySendItOn) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+        EXPECT_EQ(read(memory, 0), 12);
+      },
+      [](int socket) {
+        auto [mine, childs] = socket_pair();
+        // Forked before this process uses CUDA.
+        const pid_t third = start(childs.get(), [](int from) { write(attach(receive(from)), 0, 12); });
+        {
+          const auto memory = attach(receive(socket));
+          send(mine.get(), memory);
+          EXPECT_EQ(exit_code_of(third), 0);
+          EXPECT_EQ(read(memory, 0), 12);
+        }
+      });
+}
+
+TEST_P(DeviceMemoryContract, TheMakersHandleMayGoFirst) {
   alone([] {
-    std::vector<DeviceMemory> all = {DeviceMemory::create(0, kSize)};
+    std::vector<DeviceMemory> all = {make()};
     write(all.front(), 0, 9);
-    all.push_back(DeviceMemory::attach(all.front().share(), 0, kSize));
+    all.push_back(attach(all.front().share()));
     all.erase(all.begin());
     EXPECT_EQ(read(all.front(), 0), 9);
   });
 }
 
-TEST_F(DeviceMemoryContract, ACopyIsTheSameMapping) {
+TEST_P(DeviceMemoryContract, ACopyIsTheSameMapping) {
   alone([] {
-    std::vector<DeviceMemory> copies(2, DeviceMemory::create(0, kSize));
+    std::vector<DeviceMemory> copies(2, make());
     EXPECT_EQ(copies[0].data(), copies[1].data());
     copies.pop_back();
     write(copies[0], 0, 3);
@@ -327,29 +534,55 @@ TEST_F(DeviceMemoryContract, ACopyIsTheSameMapping) {
   });
 }
 
-TEST_F(DeviceMemoryContract, ManyPiecesComeAndGo) {
+TEST_P(DeviceMemoryContract, TwoPiecesDoNotOverlap) {
   alone([] {
-    {
-      const auto warm_up = DeviceMemory::create(0, kSize);
-    }
-    const Footprint before = Footprint::now();
-    for (int i = 0; i < 300; ++i) {
-      const auto memory = DeviceMemory::create(0, kSize);
-      (void)DeviceMemory::attach(memory.share(), 0, kSize);
-    }
-    EXPECT_EQ(Footprint::now(), before);
+    const auto one = make(4);
+    const auto other = make(4);
+    write(one, 0, 1);
+    write(other, 0, 2);
+    EXPECT_EQ(read(one, 0), 1);
+    EXPECT_EQ(read(other, 0), 2);
   });
 }
 
-TEST_F(DeviceMemoryContract, AForkedChildCannotUseItAndDoesNoHarm) {
+TEST_P(DeviceMemoryContract, ManyPiecesComeAndGo) {
   alone([] {
-    auto memory = std::make_unique<DeviceMemory>(DeviceMemory::create(0, kSize));
+    (void)make();
+    const Footprint before = Footprint::now();
+    const std::size_t free_before = free_bytes();
+    for (int i = 0; i < 300; ++i) {
+      const auto memory = make();
+      (void)attach(memory.share());
+    }
+    EXPECT_EQ(Footprint::now(), before);
+    EXPECT_EQ(free_bytes(), free_before);
+  });
+}
+
+TEST_P(DeviceMemoryContract, ManyAttachmentsComeAndGo) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        const DeviceShare share = receive(socket);
+        (void)attach(share);
+        const Footprint before = Footprint::now();
+        for (int i = 0; i < 300; ++i) (void)attach(share);
+        EXPECT_EQ(Footprint::now(), before);
+      });
+}
+
+TEST_P(DeviceMemoryContract, AForkedChildCannotUseItAndDoesNoHarm) {
+  alone([] {
+    auto memory = std::make_unique<DeviceMemory>(make());
     write(*memory, 0, 11);
-    const Fd fd = memory->share();
+    const DeviceShare share = memory->share();
     const int code = exit_code_of_child([&] {
       EXPECT_THROW((void)memory->share(), UsageError);
-      EXPECT_THROW((void)DeviceMemory::create(0, kSize), UsageError);
-      EXPECT_THROW((void)DeviceMemory::attach(fd, 0, kSize), UsageError);
+      EXPECT_THROW((void)make(), UsageError);
+      EXPECT_THROW((void)attach(share), UsageError);
       memory.reset();
       return HasFailure() ? 1 : 0;
     });
@@ -358,13 +591,59 @@ TEST_F(DeviceMemoryContract, AForkedChildCannotUseItAndDoesNoHarm) {
   });
 }
 
+TEST_P(DeviceMemoryContract, AForkedChildOfAUserDoesNoHarm) {
+  between(
+      [](int socket) {
+        const auto memory = make_and_send(socket);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        auto memory = std::make_unique<DeviceMemory>(attach(receive(socket)));
+        EXPECT_EQ(exit_code_of_child([&] {
+                    memory.reset();
+                    return 0;
+                  }),
+                  0);
+        EXPECT_EQ(read(*memory, 0), 11);
+      });
+}
+
+TEST_P(DeviceMemoryContract, ItsLastHandleMayGoInAnotherThread) {
+  alone([] {
+    auto memory = std::make_unique<DeviceMemory>(make());
+    std::thread([&] { memory.reset(); }).join();
+    EXPECT_EQ(live(), 0);
+  });
+}
+
+TEST_P(DeviceMemoryContract, AnotherThreadMayMakeAndAttach) {
+  alone([] {
+    const auto memory = make();
+    std::thread([&] { write(attach(memory.share()), 0, 5); }).join();
+    EXPECT_EQ(read(memory, 0), 5);
+    std::vector<DeviceMemory> made;
+    std::thread([&] { made.push_back(make()); }).join();
+    write(made.front(), 0, 6);
+    EXPECT_EQ(read(made.front(), 0), 6);
+  });
+}
+
+TEST_P(DeviceMemoryContract, AutomaticIsWhatTheDriverCan) {
+  if (!is_fake_) GTEST_SKIP() << "a real driver can what it can";
+  alone([] {
+    if (!by_descriptor()) ::setenv("FAKE_NO_DESCRIPTORS", "1", 1);
+    EXPECT_EQ(DeviceMemory::create(0, kSize).share().handle.way, GetParam());
+    if (!by_descriptor()) {
+      EXPECT_THROW((void)DeviceMemory::create(0, kSize, {.way = Way::descriptor}), CudaError);
+    }
+  });
+}
+
 /// Runs `body` with its first, second, … call of the driver failing, until it makes fewer; each must throw and leave
-/// what was there before. A real driver does not fail when asked to.
+/// what was there before.
 void fail_every_call(const std::function<void()>& body) {
-  (void)cuda_driver();  // loads it
   auto* const fail_call = of_fake<void(int)>("fake_driver_fail_call");
   auto* const calls = of_fake<int()>("fake_driver_calls");
-  if (!fail_call || !calls) return body();
   const Footprint before = Footprint::now();
   const int live_before = live();
   int failures = 0;
@@ -386,17 +665,28 @@ void fail_every_call(const std::function<void()>& body) {
   EXPECT_GT(failures, 0);
 }
 
-TEST_F(DeviceMemoryContract, AnErrorOfAnyCallLeavesNothing) {
-  alone([] {
-    std::vector<DeviceMemory> kept;  // its end is not among the calls that fail
-    fail_every_call([&] { kept.push_back(DeviceMemory::create(0, kSize)); });
-    const DeviceMemory memory = kept.front();
-    const Fd fd = memory.share();
-    fail_every_call([&] { kept.push_back(DeviceMemory::attach(fd, 0, kSize)); });
-    fail_every_call([&] { (void)memory.share(); });
-    EXPECT_EQ(kept.size(), 2);
-    EXPECT_NE(kept[0].data(), kept[1].data());
-  });
+TEST_P(DeviceMemoryContract, AnErrorOfAnyCallLeavesNothing) {
+  if (!is_fake_) GTEST_SKIP() << "a real driver does not fail when asked to";
+  between(
+      [](int socket) {
+        std::vector<DeviceMemory> kept;  // its end is not among the calls that fail
+        (void)cuda_driver();             // loads it
+        fail_every_call([&] { kept.push_back(make()); });
+        const DeviceMemory memory = kept.front();
+        const DeviceShare share = memory.share();
+        fail_every_call([&] { kept.push_back(attach(share)); });
+        fail_every_call([&] { (void)memory.share(); });
+        EXPECT_EQ(kept.size(), 2);
+        send(socket, memory);
+        hear_the_end(socket);
+      },
+      [](int socket) {
+        const DeviceShare share = receive(socket);
+        std::vector<DeviceMemory> kept;
+        (void)cuda_driver();
+        fail_every_call([&] { kept.push_back(attach(share)); });
+        EXPECT_EQ(kept.size(), 1);
+      });
 }
 
 }  // namespace
