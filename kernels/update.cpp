@@ -126,14 +126,14 @@ void sgd(Write write, float* parameters, const float* gradients, float* momentum
 
 void adam(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
           const AdamScalars& scalars) {
-  const detail::AdamRule rule(scalars, detail::AdamRule::Decay::l2);
-  update<detail::AdamRule>(write, rule, {parameters, gradients, {exp_avg, exp_avg_sq}, n});
+  using Rule = detail::AdamRule<detail::Decay::l2, detail::LibraryPower>;
+  update<Rule>(write, Rule(scalars), {parameters, gradients, {exp_avg, exp_avg_sq}, n});
 }
 
 void adamw(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
            const AdamScalars& scalars) {
-  const detail::AdamRule rule(scalars, detail::AdamRule::Decay::decoupled);
-  update<detail::AdamRule>(write, rule, {parameters, gradients, {exp_avg, exp_avg_sq}, n});
+  using Rule = detail::AdamRule<detail::Decay::decoupled, detail::LibraryPower>;
+  update<Rule>(write, Rule(scalars), {parameters, gradients, {exp_avg, exp_avg_sq}, n});
 }
 
 void adagrad(Write write, float* parameters, const float* gradients, float* sum, std::size_t n,

@@ -9,7 +9,7 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 ///
 /// Formulas, and the order of rounding, are those of torch.optim (2.11) of the same name. Scalars are doubles, as
 /// there, and become float once, before the loop; no product is contracted into an FMA. So results are equal to the bit
-/// on every CPU and, for `sgd_cuda`, on the GPU.
+/// on every CPU and on the GPU.
 ///
 /// Dtypes: float32. Sharing: parameters and state may be shared memory that other workers update at the same time;
 /// gradients and scalars are the caller's own.
@@ -19,7 +19,7 @@ namespace hogpen::kernels {
 /// How an update writes memory that other workers are writing too.
 enum class Write {
   plain,   ///< ordinary stores: the one allowed data race of hogpen. A concurrent update may be lost.
-  atomic,  ///< compare-and-swap for each element: no update is lost. Tens of times slower an element.
+  atomic,  ///< compare-and-swap for each element: no update is lost. Tens of times slower an element, on the CPU.
 };
 
 struct SgdScalars {
@@ -85,11 +85,30 @@ void rmsprop(Write write, float* parameters, const float* gradients, float* squa
 /// replica. Sharing: `base` is used by one merge at a time.
 void merge(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n);
 
-/// `sgd` on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream).
+/// The updates on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream). They may be captured
+/// in a CUDA graph: `scalars` and `loss` are read when an update runs, not when it is launched, so every replay takes
+/// the learning rate and the step that stand there then. Where `*loss` is NaN or infinite, nothing is written; with
+/// `loss` null, every update is made.
 ///
-/// Device: every pointer is device memory. 16 bytes a load where all pointers are aligned to 16 bytes.
-/// Throws: std::runtime_error with CUDA's own text when the launch fails, or when hogpen was built without CUDA.
+/// Device: arrays and `loss` are memory of the current device; `scalars` too, or page-locked memory of the host. 16
+/// bytes a load and store where all arrays are aligned to 16 bytes. `Write::atomic` then adds to four parameters at
+/// once; state, and AdamW's parameters, are exchanged one by one. Accuracy: the CPU's bits, but for numbers
+/// below 1.2e-38, which the GPU's atomic additions take for 0. Requires: `*scalars` and `*loss` stay as they are until
+/// the update is done; a null `momentum_buffer` if, and only if, momentum is 0. Throws: std::runtime_error with CUDA's
+/// own text when the launch fails, or when hogpen was built without CUDA.
 void sgd_cuda(Write write, float* parameters, const float* gradients, float* momentum_buffer, std::size_t n,
-              const SgdScalars& scalars, CUstream_st* stream);
+              const SgdScalars* scalars, const float* loss, CUstream_st* stream);
+void adam_cuda(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq, std::size_t n,
+               const AdamScalars* scalars, const float* loss, CUstream_st* stream);
+void adamw_cuda(Write write, float* parameters, const float* gradients, float* exp_avg, float* exp_avg_sq,
+                std::size_t n, const AdamScalars* scalars, const float* loss, CUstream_st* stream);
+void adagrad_cuda(Write write, float* parameters, const float* gradients, float* sum, std::size_t n,
+                  const AdagradScalars* scalars, const float* loss, CUstream_st* stream);
+void rmsprop_cuda(Write write, float* parameters, const float* gradients, float* square_avg, float* momentum_buffer,
+                  std::size_t n, const RmspropScalars* scalars, const float* loss, CUstream_st* stream);
+
+/// `merge` on the GPU, asynchronous on `stream`. Device, Throws: as `sgd_cuda`.
+void merge_cuda(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n,
+                CUstream_st* stream);
 
 }  // namespace hogpen::kernels

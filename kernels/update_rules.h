@@ -2,12 +2,14 @@
 
 #include <cmath>
 
+#include "kernels/power.h"
 #include "kernels/update.h"
 
 /// What each optimizer does to one element; the loops over elements are the drivers' (update.cpp, update_cuda.cu).
 ///
 /// A rule holds its scalars as float and has
 ///   kStates                    how many state buffers it keeps
+///   kAdds                      whether parameter(old, delta) is old + delta, to the bit
 ///   gradient(p, g)             the gradient that counts: with the L2 penalty
 ///   state(k, old, g, fresh)    the new value of state k; fresh[0], …, fresh[k - 1] are the new values before it
 ///   delta(g, fresh)            what is added to the parameter
@@ -17,9 +19,10 @@ namespace hogpen::kernels::detail {
 
 struct SgdRule {
   static constexpr int kStates = 0;
+  static constexpr bool kAdds = true;
   float lr, weight_decay;
 
-  explicit SgdRule(const SgdScalars& s)
+  constexpr explicit SgdRule(const SgdScalars& s)
       : lr(static_cast<float>(s.lr)), weight_decay(static_cast<float>(s.weight_decay)) {}
   constexpr float gradient(float p, float g) const { return g + weight_decay * p; }
   constexpr float state(int, float old, float, const float*) const { return old; }
@@ -31,10 +34,11 @@ struct SgdRule {
 /// for one worker, and with shared state no first step wipes out another worker's.
 struct SgdMomentumRule {
   static constexpr int kStates = 1;
+  static constexpr bool kAdds = true;
   float lr, weight_decay, momentum, undampened;
   bool nesterov;
 
-  explicit SgdMomentumRule(const SgdScalars& s)
+  constexpr explicit SgdMomentumRule(const SgdScalars& s)
       : lr(static_cast<float>(s.lr)),
         weight_decay(static_cast<float>(s.weight_decay)),
         momentum(static_cast<float>(s.momentum)),
@@ -48,22 +52,25 @@ struct SgdMomentumRule {
   constexpr float parameter(float old, float delta) const { return old + delta; }
 };
 
-/// Adam and AdamW differ in where the weight decay goes: into the gradient, or into `kept`.
+/// Where Adam's weight decay goes: into the gradient, or, as AdamW has it, into what is kept of the parameter.
+enum class Decay { l2, decoupled };
+
+template <Decay kDecay, class Power>
 struct AdamRule {
   static constexpr int kStates = 2;
-  enum class Decay { l2, decoupled };
+  static constexpr bool kAdds = kDecay == Decay::l2;
   float penalty, kept, beta1, beta2, rest1, rest2, correction2_sqrt, eps, step_size;
 
-  AdamRule(const AdamScalars& s, Decay decay)
-      : penalty(decay == Decay::l2 ? static_cast<float>(s.weight_decay) : 0.0F),
-        kept(decay == Decay::l2 ? 1.0F : static_cast<float>(1.0 - s.lr * s.weight_decay)),
+  constexpr explicit AdamRule(const AdamScalars& s)
+      : penalty(kDecay == Decay::l2 ? static_cast<float>(s.weight_decay) : 0.0F),
+        kept(kDecay == Decay::l2 ? 1.0F : static_cast<float>(1.0 - s.lr * s.weight_decay)),
         beta1(static_cast<float>(s.beta1)),
         beta2(static_cast<float>(s.beta2)),
         rest1(static_cast<float>(1.0 - s.beta1)),
         rest2(static_cast<float>(1.0 - s.beta2)),
-        correction2_sqrt(static_cast<float>(std::sqrt(1.0 - std::pow(s.beta2, static_cast<double>(s.step))))),
+        correction2_sqrt(static_cast<float>(std::sqrt(1.0 - Power()(s.beta2, s.step)))),
         eps(static_cast<float>(s.eps)),
-        step_size(static_cast<float>(s.lr / (1.0 - std::pow(s.beta1, static_cast<double>(s.step))))) {}
+        step_size(static_cast<float>(s.lr / (1.0 - Power()(s.beta1, s.step)))) {}
   constexpr float gradient(float p, float g) const { return g + penalty * p; }
   constexpr float state(int k, float old, float g, const float*) const {
     return k == 0 ? old * beta1 + rest1 * g : old * beta2 + rest2 * g * g;
@@ -76,9 +83,10 @@ struct AdamRule {
 
 struct AdagradRule {
   static constexpr int kStates = 1;
+  static constexpr bool kAdds = true;
   float lr, eps, weight_decay;
 
-  explicit AdagradRule(const AdagradScalars& s)
+  constexpr explicit AdagradRule(const AdagradScalars& s)
       : lr(static_cast<float>(s.lr / (1.0 + static_cast<double>(s.step - 1) * s.lr_decay))),
         eps(static_cast<float>(s.eps)),
         weight_decay(static_cast<float>(s.weight_decay)) {}
@@ -90,9 +98,10 @@ struct AdagradRule {
 
 struct RmspropRule {
   static constexpr int kStates = 1;
+  static constexpr bool kAdds = true;
   float lr, alpha, rest, eps, weight_decay;
 
-  explicit RmspropRule(const RmspropScalars& s)
+  constexpr explicit RmspropRule(const RmspropScalars& s)
       : lr(static_cast<float>(s.lr)),
         alpha(static_cast<float>(s.alpha)),
         rest(static_cast<float>(1.0 - s.alpha)),
@@ -108,7 +117,8 @@ struct RmspropMomentumRule : RmspropRule {
   static constexpr int kStates = 2;
   float momentum;
 
-  explicit RmspropMomentumRule(const RmspropScalars& s) : RmspropRule(s), momentum(static_cast<float>(s.momentum)) {}
+  constexpr explicit RmspropMomentumRule(const RmspropScalars& s)
+      : RmspropRule(s), momentum(static_cast<float>(s.momentum)) {}
   constexpr float state(int k, float old, float g, const float* fresh) const {
     return k == 0 ? RmspropRule::state(k, old, g, fresh) : old * momentum + g / (std::sqrt(fresh[0]) + eps);
   }
