@@ -19,21 +19,22 @@ constexpr const char* kFile = "shared memory";
 // A header of fewer is parsed in less than 50 microseconds, and other readers find no filler in their models.
 constexpr std::size_t kTensorsWithTable = 100;
 
-// Every tensor of an Arena holds this Storage, and the Storage holds the Segment. So tensors need no Arena to live, and
-// a view costs no allocation but its TensorImpl.
-c10::Storage share_storage(std::shared_ptr<const Segment> segment, std::size_t begin, std::size_t size_bytes) {
-  std::byte* data = segment->data() + begin;
-  auto* keeper = new std::shared_ptr<const Segment>(std::move(segment));
-  at::DataPtr pointer(
-      data, keeper, [](void* context) { delete static_cast<std::shared_ptr<const Segment>*>(context); },
-      c10::DeviceType::CPU);
+// Every tensor of an Arena holds this Storage, and the Storage holds its memory: a Segment or DeviceMemory. So tensors
+// need no Arena to live, and a view costs no allocation but its TensorImpl.
+template <class Memory>
+c10::Storage share_storage(Memory memory, std::size_t begin, std::size_t size_bytes, c10::Device device) {
+  std::byte* data = memory.data() + begin;
+  auto* keeper = new Memory(std::move(memory));
+  at::DataPtr pointer(data, keeper, [](void* context) { delete static_cast<Memory*>(context); }, device);
   return {c10::Storage::use_byte_size_t(), size_bytes, std::move(pointer)};
 }
 
 // What at::from_blob makes, without its way through the dispatcher.
 at::Tensor make_view(const c10::Storage& storage, c10::ScalarType dtype, std::size_t offset, c10::IntArrayRef shape) {
+  const bool is_on_gpu = storage.device_type() == c10::DeviceType::CUDA;
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(storage), c10::DispatchKeySet(c10::DispatchKey::CPU), c10::scalarTypeToTypeMeta(dtype));
+      c10::Storage(storage), c10::DispatchKeySet(is_on_gpu ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU),
+      c10::scalarTypeToTypeMeta(dtype));
   c10::TensorImpl* impl = tensor.unsafeGetTensorImpl();
   impl->set_storage_offset(static_cast<std::int64_t>(offset / c10::elementSize(dtype)));
   impl->set_sizes_contiguous(shape);
@@ -44,12 +45,18 @@ at::Tensor make_view(const c10::Storage& storage, c10::ScalarType dtype, std::si
 
 struct Arena::State {
   State(Segment segment_in, LayoutTable table_in, std::optional<SafetensorsHeader> header_in)
-      : segment(std::make_shared<const Segment>(std::move(segment_in))),
+      : segment(std::move(segment_in)),
         table(std::move(table_in)),
-        storage(share_storage(segment, table.data_begin(), table.data_bytes())),
+        storage(share_storage(segment, table.data_begin(), table.data_bytes(), c10::DeviceType::CPU)),
         header(std::move(header_in)) {}
+  State(const Arena& host, DeviceMemory memory)
+      : segment(host.segment()),
+        table(LayoutTable::of(host.header())),
+        storage(share_storage(memory, 0, memory.size_bytes(),
+                              c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu())))),
+        header(host.header()) {}
 
-  std::shared_ptr<const Segment> segment;
+  Segment segment;
   LayoutTable table;
   c10::Storage storage;
   mutable std::once_flag header_once;
@@ -88,6 +95,17 @@ Arena Arena::attach(Segment segment, std::optional<std::uint64_t> expected_layou
   return Arena(std::move(state));
 }
 
+Arena Arena::on(DeviceMemory memory) const {
+  require(memory.size_bytes() == data().size() && memory.layout_hash() == layout_hash(),
+          "the GPU memory of an Arena must have its size ({} bytes, not {}) and its layout (hash {:016x}, not {:016x})",
+          data().size(), memory.size_bytes(), layout_hash(), memory.layout_hash());
+  return Arena(std::make_shared<const State>(*this, std::move(memory)));
+}
+
+DeviceMemory Arena::device_memory(int gpu) const {
+  return DeviceMemory::create(gpu, data().size(), {.layout_hash = layout_hash()});
+}
+
 at::Tensor Arena::tensor(std::string_view name) const {
   const auto index = state_->table.find(name);
   require(index.has_value(), "there is no tensor named {} in shared memory", name);
@@ -112,7 +130,7 @@ at::Tensor Arena::flat(std::size_t begin, std::size_t end) const {
 const SafetensorsHeader& Arena::header() const {
   std::call_once(state_->header_once, [&state = *state_] {
     if (state.header) return;
-    SafetensorsHeader header = parse_safetensors_header(state.segment->bytes(), kFile);
+    SafetensorsHeader header = parse_safetensors_header(state.segment.bytes(), kFile);
     if (LayoutTable::of(header) != state.table) {
       throw FormatError(kFile, "byte 8", "the header must say what the layout table says");
     }
@@ -122,15 +140,36 @@ const SafetensorsHeader& Arena::header() const {
 }
 
 std::span<std::byte> Arena::data() const noexcept {
-  return state_->segment->bytes().subspan(state_->table.data_begin(), state_->table.data_bytes());
+  return {static_cast<std::byte*>(state_->storage.mutable_data()), state_->table.data_bytes()};
+}
+
+c10::Device Arena::device() const noexcept {
+  return state_->storage.device();
 }
 
 const Segment& Arena::segment() const noexcept {
-  return *state_->segment;
+  return state_->segment;
 }
 
 std::uint64_t Arena::layout_hash() const noexcept {
   return state_->table.hash();
+}
+
+void copy(const Arena& from, const Arena& to) {
+  require(from.layout_hash() == to.layout_hash(), "Arenas must have the same layout to be copied");
+  require(from.device().is_cpu() || to.device().is_cpu(), "one of two Arenas must be in host memory to be copied");
+  std::byte* const source = from.data().data();
+  std::byte* const target = to.data().data();
+  const std::size_t size = from.data().size();
+  if (to.device().is_cuda()) {
+    use_gpu(to.device().index());
+    cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(target), static_cast<const void*>(source), size);
+  } else if (from.device().is_cuda()) {
+    use_gpu(from.device().index());
+    cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(target), cuda::address_of(source), size);
+  } else {
+    std::memcpy(target, source, size);
+  }
 }
 
 }  // namespace hogpen

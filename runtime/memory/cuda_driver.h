@@ -38,6 +38,10 @@ struct IpcHandle {
   friend auto operator<=>(const IpcHandle&, const IpcHandle&) = default;
 };
 
+[[nodiscard]] inline Address address_of(const void* on_gpu) noexcept {
+  return reinterpret_cast<Address>(on_gpu);
+}
+
 struct Location {
   int type = kDeviceMemory;
   Device device = 0;

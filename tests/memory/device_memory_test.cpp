@@ -41,14 +41,14 @@ constexpr int kKilled = 128 + SIGKILL;
 
 void write(const DeviceMemory& memory, std::size_t at, std::uint32_t value) {
   use_gpu(memory.gpu());
-  cuda_driver().call("cuMemcpyHtoD_v2", reinterpret_cast<cuda::Address>(memory.data() + at),
-                     static_cast<const void*>(&value), sizeof(value));
+  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(memory.data() + at), static_cast<const void*>(&value),
+                     sizeof(value));
 }
 
 std::uint32_t read(const DeviceMemory& memory, std::size_t at) {
   std::uint32_t value = 0;
   use_gpu(memory.gpu());
-  cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(&value), reinterpret_cast<cuda::Address>(memory.data() + at),
+  cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(&value), cuda::address_of(memory.data() + at),
                      sizeof(value));
   return value;
 }
