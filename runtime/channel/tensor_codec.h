@@ -14,7 +14,8 @@ namespace hogpen {
 
 /// A tensor travels as a handle: the receiver has the same memory, also of a slice or a transposed one. A tensor that
 /// is not in shared memory is moved there first, once (`share_memory`). Its memory stays as long as anybody has it,
-/// also when its sender has ended; a message keeps it until it is taken.
+/// also when its sender has ended; a message keeps it until it is taken. That holds for CUDA tensors too, unless the
+/// GPU's driver gives no descriptors (`DeviceHandle::Way`): then the sender must keep it while others use it.
 ///
 /// Throws: what `write_tensor` and `read_tensor` throw.
 template <>

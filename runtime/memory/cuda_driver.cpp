@@ -87,6 +87,12 @@ cuda::Device use_gpu(int ordinal) {
   return device;
 }
 
+bool has_attribute(int attribute, cuda::Device device) {
+  int value = 0;
+  cuda_driver().call("cuDeviceGetAttribute", &value, attribute, device);
+  return value != 0;
+}
+
 cuda::Uuid uuid_of_gpu(int ordinal) {
   cuda::Uuid uuid;
   cuda_driver().call("cuDeviceGetUuid_v2", &uuid, device_of(ordinal));

@@ -115,6 +115,9 @@ class CudaDriver {
 /// Throws: DeviceError for a number that no GPU has; CudaError.
 cuda::Device use_gpu(int ordinal);
 
+/// Whether an attribute of the GPU is not 0. Throws: CudaError.
+[[nodiscard]] bool has_attribute(int attribute, cuda::Device device);
+
 /// Throws: as `use_gpu`.
 [[nodiscard]] cuda::Uuid uuid_of_gpu(int ordinal);
 /// Its number in this process. Throws: DeviceError when this process sees no such GPU; CudaError.

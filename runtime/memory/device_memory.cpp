@@ -1,53 +1,12 @@
 #include "runtime/memory/device_memory.h"
 
+#include <mutex>
+
 #include "runtime/core/error.h"
 #include "runtime/memory/device_allocation.h"
+#include "runtime/memory/device_board.h"
 
 namespace hogpen {
-namespace {
-
-// Plain allocations have no granularity of their own; the driver cuts several out of one page of this size, and CUDA
-// IPC would share all of it.
-constexpr std::size_t kPlainGranularity = std::size_t{2} << 20;
-
-bool has_attribute(int attribute, cuda::Device device) {
-  int value = 0;
-  cuda_driver().call("cuDeviceGetAttribute", &value, attribute, device);
-  return value != 0;
-}
-
-}  // namespace
-
-namespace detail {
-
-DeviceAllocation::DeviceAllocation(int gpu, std::size_t size_bytes) : gpu_(gpu) {
-  require(size_bytes > 0, "memory of GPU {} must be larger than 0 bytes", gpu);
-  device_ = use_gpu(gpu);
-  const std::size_t granularity = granularity_bytes(device_);
-  mapped_size_ = (size_bytes + granularity - 1) / granularity * granularity;
-  require(mapped_size_ >= size_bytes, "{} bytes of GPU {} are more than an address space holds", size_bytes, gpu);
-}
-
-std::size_t DeviceAllocation::granularity_bytes(cuda::Device device) {
-  if (!has_attribute(cuda::kVirtualMemory, device)) return kPlainGranularity;
-  const cuda::AllocationProperties properties = {.location = {.device = device}};
-  std::size_t bytes = 0;
-  cuda_driver().call("cuMemGetAllocationGranularity", &bytes, &properties, cuda::kLeastGranularity);
-  return bytes;
-}
-
-void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes) {
-  if (error.code() != cuda::kOutOfMemory) throw error;
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
-  throw CudaError(fmt::format("{} bytes of GPU {} were asked for, of whose {} bytes {} are free: {}", size_bytes, gpu,
-                              total_bytes, free_bytes, error.what()),
-                  error.code());
-}
-
-}  // namespace detail
-
 namespace {
 
 DeviceHandle::Way way_of(int gpu) {
@@ -61,8 +20,9 @@ DeviceHandle::Way way_of(int gpu) {
 
 DeviceMemory DeviceMemory::create(int gpu, std::size_t size_bytes, const Options& options) {
   const Way way = options.way == Way::automatic ? way_of(gpu) : options.way;
-  return {way == Way::descriptor ? detail::create_vmm(gpu, size_bytes) : detail::create_ipc(gpu, size_bytes),
-          size_bytes, options.layout_hash};
+  return DeviceMemory(detail::add_live(way == Way::descriptor
+                                           ? detail::create_vmm(gpu, size_bytes, options.layout_hash)
+                                           : detail::create_ipc(gpu, size_bytes, options.layout_hash)));
 }
 
 DeviceMemory DeviceMemory::attach(const DeviceShare& share, std::size_t size_bytes, std::uint64_t layout_hash,
@@ -77,18 +37,34 @@ DeviceMemory DeviceMemory::attach(const DeviceShare& share, std::size_t size_byt
   require(handle.way == Way::descriptor || handle.way == Way::cuda_ipc,
           "this is no handle of GPU memory: its way is {}", static_cast<std::uint64_t>(handle.way));
   const int gpu = gpu_with(handle.gpu);
-  if (handle.way == Way::descriptor) {
-    return {detail::attach_vmm(share.fd, gpu, size_bytes, access), size_bytes, layout_hash};
-  }
+  if (handle.way == Way::descriptor) return DeviceMemory(detail::add_live(detail::attach_vmm(share, gpu, access)));
   require(access == Access::read_write, "GPU memory that is shared by CUDA IPC can be mapped writable only");
-  return {detail::attach_ipc(handle.ipc, gpu, size_bytes), size_bytes, layout_hash};
+  return DeviceMemory(detail::add_live(detail::attach_ipc(handle, gpu)));
 }
 
 DeviceShare DeviceMemory::share() const {
-  DeviceShare share;
-  share.handle = {.size_bytes = size_, .layout_hash = layout_hash_, .gpu = uuid_of_gpu(gpu())};
-  share.fd = allocation_->share_as(share.handle);
-  return share;
+  return allocation_->share();
+}
+
+BlockId DeviceMemory::post() const {
+  return allocation_->post();
+}
+
+DeviceMemory DeviceMemory::find(BlockId block) {
+  static std::mutex& mutex = *new std::mutex;  // Two threads that look for the same get the same mapping.
+  const std::lock_guard lock(mutex);
+  if (auto known = detail::live_posted_as(block)) return DeviceMemory(std::move(known));
+  SharedBlock opened = SharedBlock::open(block);
+  const DeviceShare share = detail::find_device_memory(opened);
+  DeviceMemory memory = attach(share, share.handle.size_bytes, share.handle.layout_hash);
+  memory.allocation_->was_posted_as(std::move(opened));
+  return memory;
+}
+
+std::optional<DeviceMemory> DeviceMemory::at(const void* address) {
+  auto found = detail::live_at(cuda::address_of(address));
+  if (!found) return {};
+  return DeviceMemory(std::move(found));
 }
 
 std::size_t DeviceMemory::granularity_bytes(int gpu) {
@@ -97,6 +73,14 @@ std::size_t DeviceMemory::granularity_bytes(int gpu) {
 
 std::byte* DeviceMemory::data() const noexcept {
   return reinterpret_cast<std::byte*>(allocation_->address());
+}
+
+std::size_t DeviceMemory::size_bytes() const noexcept {
+  return allocation_->size_bytes();
+}
+
+std::uint64_t DeviceMemory::layout_hash() const noexcept {
+  return allocation_->layout_hash();
 }
 
 int DeviceMemory::gpu() const noexcept {

@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "runtime/core/fd.h"
 #include "runtime/memory/cuda_driver.h"
 #include "runtime/memory/mapping.h"
+#include "runtime/memory/shared_heap.h"
 
 namespace hogpen {
 
@@ -76,22 +78,31 @@ class DeviceMemory {
   /// For another process. Throws: CudaError; UsageError in a forked child.
   [[nodiscard]] DeviceShare share() const;
 
+  /// Posts it for all processes of the family, unless it is posted, and returns the block of the shared heap that
+  /// stands for it: in the way descriptor, the memory stays as long as anybody has a share in that block.
+  ///
+  /// Throws: as `share`; Error when too much has been posted.
+  [[nodiscard]] BlockId post() const;
+  /// What a process of the family has posted, as one and the same mapping as long as it is in use in this process.
+  ///
+  /// Requires: somebody has a share in the block meanwhile. Throws: as `attach`; Error for a block of something else.
+  [[nodiscard]] static DeviceMemory find(BlockId block);
+  /// The memory of this process in which an address lies.
+  [[nodiscard]] static std::optional<DeviceMemory> at(const void* address);
+
   /// The driver maps memory in multiples of this. Throws: DeviceError, CudaError.
   [[nodiscard]] static std::size_t granularity_bytes(int gpu);
 
   [[nodiscard]] std::byte* data() const noexcept;  ///< an address of the GPU, not of the host
-  [[nodiscard]] std::size_t size_bytes() const noexcept { return size_; }
-  [[nodiscard]] std::uint64_t layout_hash() const noexcept { return layout_hash_; }
+  [[nodiscard]] std::size_t size_bytes() const noexcept;
+  [[nodiscard]] std::uint64_t layout_hash() const noexcept;
   [[nodiscard]] int gpu() const noexcept;
 
  private:
-  DeviceMemory(std::shared_ptr<const detail::DeviceAllocation> allocation, std::size_t size_bytes,
-               std::uint64_t layout_hash) noexcept
-      : allocation_(std::move(allocation)), size_(size_bytes), layout_hash_(layout_hash) {}
+  explicit DeviceMemory(std::shared_ptr<const detail::DeviceAllocation> allocation) noexcept
+      : allocation_(std::move(allocation)) {}
 
   std::shared_ptr<const detail::DeviceAllocation> allocation_;
-  std::size_t size_;
-  std::uint64_t layout_hash_;
 };
 
 }  // namespace hogpen

@@ -13,11 +13,11 @@ class IpcAllocation final : public DeviceAllocation {
   using DeviceAllocation::DeviceAllocation;
   ~IpcAllocation() override;
 
-  void allocate(std::size_t size_bytes) {
+  void allocate() {
     try {
       cuda_driver().call("cuMemAlloc_v2", &address_, mapped_size_);
     } catch (const CudaError& error) {
-      throw_allocation_error(error, gpu_, size_bytes);
+      throw_allocation_error(error, gpu_, size_);
     }
     cuda_driver().call("cuIpcGetMemHandle", &handle_, address_);
   }
@@ -53,53 +53,52 @@ class IpcAllocation final : public DeviceAllocation {
   bool is_anothers_ = false;
 };
 
-// A process cannot open a handle of memory that it made itself: it is given what it has.
-struct MadeHere {
+// By their handles. A process cannot open a handle of memory that it made itself, and one that it opened twice is
+// mapped once: it is given what it has.
+struct Known {
   std::mutex mutex;
   std::map<cuda::IpcHandle, std::weak_ptr<const IpcAllocation>> allocations;
-};
 
-MadeHere& made_here() {
-  static MadeHere& instance = *new MadeHere;  // Never destroyed: memory may be given back after main.
-  return instance;
-}
+  static Known& instance() {
+    static Known& known = *new Known;  // Never destroyed: memory may be given back after main.
+    return known;
+  }
+};
 
 IpcAllocation::~IpcAllocation() {
   if (!is_of_this_process() || address_ == 0) return;
-  if (is_anothers_) {
-    give_back("cuIpcCloseMemHandle", address_);
-    return;
-  }
   {
-    const std::lock_guard lock(made_here().mutex);
-    made_here().allocations.erase(handle_);
+    const std::lock_guard lock(Known::instance().mutex);
+    const auto found = Known::instance().allocations.find(handle_);
+    if (found != Known::instance().allocations.end() && found->second.expired()) {
+      Known::instance().allocations.erase(found);
+    }
   }
-  give_back("cuMemFree_v2", address_);
+  give_back(is_anothers_ ? "cuIpcCloseMemHandle" : "cuMemFree_v2", address_);
 }
 
 }  // namespace
 
-std::shared_ptr<const DeviceAllocation> create_ipc(int gpu, std::size_t size_bytes) {
-  const auto made = std::make_shared<IpcAllocation>(gpu, size_bytes);
-  made->allocate(size_bytes);
-  const std::lock_guard lock(made_here().mutex);
-  made_here().allocations.insert_or_assign(made->handle(), made);
+Allocation create_ipc(int gpu, std::size_t size_bytes, std::uint64_t layout_hash) {
+  const auto made = std::make_shared<IpcAllocation>(gpu, size_bytes, layout_hash);
+  made->allocate();
+  const std::lock_guard lock(Known::instance().mutex);
+  Known::instance().allocations.insert_or_assign(made->handle(), made);
   return made;
 }
 
-std::shared_ptr<const DeviceAllocation> attach_ipc(const cuda::IpcHandle& handle, int gpu, std::size_t size_bytes) {
-  const auto opened = std::make_shared<IpcAllocation>(gpu, size_bytes);  // checks the size, and uses the GPU
-  {
-    const std::lock_guard lock(made_here().mutex);
-    const auto found = made_here().allocations.find(handle);
-    if (found != made_here().allocations.end()) {
-      if (const auto made = found->second.lock()) {
-        opened->check_size(made->mapped_size());
-        return made;
-      }
-    }
+Allocation attach_ipc(const DeviceHandle& handle, int gpu) {
+  const auto opened = std::make_shared<IpcAllocation>(gpu, handle.size_bytes, handle.layout_hash);
+  std::shared_ptr<const IpcAllocation> known;  // dropped after the lock, which its end takes
+  const std::lock_guard lock(Known::instance().mutex);
+  auto& place = Known::instance().allocations[handle.ipc];
+  known = place.lock();
+  if (known) {
+    opened->check_size(known->mapped_size());
+    return known;
   }
-  opened->open(handle);
+  opened->open(handle.ipc);
+  place = opened;
   return opened;
 }
 

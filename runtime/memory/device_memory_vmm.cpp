@@ -18,13 +18,13 @@ class VmmAllocation final : public DeviceAllocation {
     if (allocation_) give_back("cuMemRelease", *allocation_);
   }
 
-  void allocate(std::size_t size_bytes) {
+  void allocate() {
     const cuda::AllocationProperties properties = {.location = {.device = device_}};
     cuda::Allocation allocation = 0;
     try {
       cuda_driver().call("cuMemCreate", &allocation, mapped_size_, &properties, Flags{0});
     } catch (const CudaError& error) {
-      throw_allocation_error(error, gpu_, size_bytes);
+      throw_allocation_error(error, gpu_, size_);
     }
     allocation_ = allocation;
   }
@@ -62,17 +62,16 @@ class VmmAllocation final : public DeviceAllocation {
 
 }  // namespace
 
-std::shared_ptr<const DeviceAllocation> create_vmm(int gpu, std::size_t size_bytes) {
-  const auto made = std::make_shared<VmmAllocation>(gpu, size_bytes);
-  made->allocate(size_bytes);
+Allocation create_vmm(int gpu, std::size_t size_bytes, std::uint64_t layout_hash) {
+  const auto made = std::make_shared<VmmAllocation>(gpu, size_bytes, layout_hash);
+  made->allocate();
   made->map(DeviceMemory::Access::read_write);
   return made;
 }
 
-std::shared_ptr<const DeviceAllocation> attach_vmm(const Fd& fd, int gpu, std::size_t size_bytes,
-                                                   DeviceMemory::Access access) {
-  const auto made = std::make_shared<VmmAllocation>(gpu, size_bytes);
-  made->import(fd);
+Allocation attach_vmm(const DeviceShare& share, int gpu, DeviceMemory::Access access) {
+  const auto made = std::make_shared<VmmAllocation>(gpu, share.handle.size_bytes, share.handle.layout_hash);
+  made->import(share.fd);
   made->map(access);
   return made;
 }

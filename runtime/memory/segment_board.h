@@ -1,15 +1,19 @@
 #pragma once
 
+#include <functional>
+
 #include "runtime/core/fd.h"
 #include "runtime/memory/mapping.h"
 
 namespace hogpen {
 
-/// The board of a family: where a process leaves the descriptor of a Segment for whoever will be told of it, also when
-/// it has ended by then. It is made with the shared heap; children forked later have the same one.
+/// The board of a family: where a process leaves the descriptor of a Segment, or of GPU memory, for whoever will be
+/// told of it, also when it has ended by then. It is made with the shared heap; children forked later have the same
+/// one.
 ///
 /// It is a socket that is read without taking anything out. So everybody finds everything, and what was posted stays in
-/// memory until the family has ended. It holds as many descriptors as the socket's buffer does: some hundreds.
+/// memory until it is taken off, which Segments are not, or the family has ended. It holds as many descriptors as the
+/// socket's buffer does: some hundreds.
 
 /// Makes the board. Throws: SystemError.
 void open_segment_board();
@@ -17,7 +21,14 @@ void open_segment_board();
 /// Posts a Segment unless it is there. Throws: SystemError; Error when there is no board, or it is full.
 void post_segment(const Mapping& mapping);
 
+/// Posts any descriptor under a key that no file has. Throws: as above.
+void post_on_board(FileId key, int fd);
+
 /// The descriptor of a file that was posted; empty when none was. Throws: SystemError.
-[[nodiscard]] Fd find_segment(FileId file);
+[[nodiscard]] Fd find_on_board(FileId file);
+
+/// Takes off what `is_dead` says of. A process that is killed meanwhile may leave a note twice, which does no harm.
+/// Throws: SystemError.
+void clean_board(const std::function<bool(FileId)>& is_dead);
 
 }  // namespace hogpen

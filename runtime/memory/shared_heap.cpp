@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -81,6 +82,18 @@ void retain(BlockId id) noexcept {
 
 void release(BlockId id) noexcept {
   heap_if_open()->release(number_of(id));
+}
+
+bool holds(BlockId id, std::size_t offset, std::uint64_t value) noexcept {
+  BlockShares* all = heap_if_open();
+  const std::uint32_t block = number_of(id);
+  if (!all || block == 0 || block >= all->table().end()) return false;
+  const BlockRecord& record = all->table()[block];
+  if (record.refs.load() == 0 || offset + sizeof(value) > class_bytes(record.size_class.load())) return false;
+  // Who had the block next may be writing to it: then it is another value, whatever is read.
+  std::uint64_t found = 0;
+  std::memcpy(&found, all->table().data(record) + offset, sizeof(found));
+  return found == value;
 }
 
 void open_shared_heap() {

@@ -63,6 +63,10 @@ void retain(BlockId id) noexcept;
 /// Gives back a share taken by `retain`.
 void release(BlockId id) noexcept;
 
+/// Whether anybody has a share in a block, and its memory holds that value at that offset: whether it is still the
+/// block that the value was written to, for a value that no other ever gets.
+[[nodiscard]] bool holds(BlockId id, std::size_t offset, std::uint64_t value) noexcept;
+
 /// Makes the heap of this family now, if there is none, so that children forked later have the same one.
 ///
 /// Throws: SystemError.

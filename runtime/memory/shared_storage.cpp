@@ -3,10 +3,13 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/memory/cuda_stream.h"
+#include "runtime/memory/device_memory.h"
 #include "runtime/memory/mapping.h"
 #include "runtime/memory/segment.h"
 #include "runtime/memory/segment_board.h"
@@ -19,6 +22,7 @@ struct Keeper {
   StoragePlace place;
   SharedBlock block;
   std::shared_ptr<const Mapping> mapping;
+  std::optional<DeviceMemory> on_gpu;
 };
 
 struct HashOfPlace {
@@ -47,6 +51,10 @@ Known& known() {
   return instance;
 }
 
+c10::Device device_of(const DeviceMemory& memory) {
+  return {c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu())};
+}
+
 // The end of a storage. Another may have been made for its place since its last user let it go.
 void drop(void* context) {
   const std::unique_ptr<Keeper> keeper(static_cast<Keeper*>(context));
@@ -56,7 +64,8 @@ void drop(void* context) {
 }
 
 at::DataPtr pointer_to(std::byte* data, Keeper keeper) {
-  return {data, new Keeper(std::move(keeper)), &drop, c10::DeviceType::CPU};
+  const c10::Device device = keeper.on_gpu ? device_of(*keeper.on_gpu) : c10::Device(c10::DeviceType::CPU);
+  return {data, new Keeper(std::move(keeper)), &drop, device};
 }
 
 const Keeper* keeper_of(const c10::Storage& storage) {
@@ -77,29 +86,51 @@ void require_inside(const StoragePlace& place, std::size_t size_bytes) {
   throw Error("a tensor of a message must lie in the memory that it names");
 }
 
+void require_own_heap(const StoragePlace& place) {
+  if (place.file == shared_heap_number()) return;
+  throw Error("a tensor of a message lies in the shared heap of another family of processes",
+              "call open_shared_heap() before the processes are forked");
+}
+
 std::pair<std::byte*, Keeper> open_block(const StoragePlace& place) {
-  if (place.file != shared_heap_number()) {
-    throw Error("a tensor of a message lies in the shared heap of another family of processes",
-                "call open_shared_heap() before the processes are forked");
-  }
+  require_own_heap(place);
   SharedBlock block = SharedBlock::open(static_cast<BlockId>(place.block));
   require_inside(place, block.size_bytes());
   std::byte* data = block.data() + place.begin;
-  return {data, {.place = place, .block = std::move(block), .mapping = nullptr}};
+  return {data, {.place = place, .block = std::move(block)}};
+}
+
+std::pair<std::byte*, Keeper> open_gpu_memory(const StoragePlace& place) {
+  require_own_heap(place);
+  DeviceMemory memory = DeviceMemory::find(static_cast<BlockId>(place.block));
+  require_inside(place, memory.size_bytes());
+  std::byte* data = memory.data() + place.begin;
+  return {data, {.place = place, .on_gpu = std::move(memory)}};
 }
 
 std::pair<std::byte*, Keeper> open_segment(const StoragePlace& place) {
   const FileId file = {.device = place.device, .inode = place.file};
   std::shared_ptr<const Mapping> mapping = Mapping::of(file);
   if (!mapping) {
-    Fd fd = find_segment(file);
+    Fd fd = find_on_board(file);
     if (!fd) throw Error("a tensor of a message lies in a Segment that this process neither inherited nor finds");
     mapping = Segment::attach(std::move(fd)).mapping();
     mapping->set_posted();
   }
   require_inside(place, mapping->size_bytes());
   std::byte* data = mapping->data() + place.begin;
-  return {data, {.place = place, .block = {}, .mapping = std::move(mapping)}};
+  return {data, {.place = place, .mapping = std::move(mapping)}};
+}
+
+std::pair<std::byte*, Keeper> open(const StoragePlace& place) {
+  switch (place.kind) {
+    case StoragePlace::Kind::heap:
+      return open_block(place);
+    case StoragePlace::Kind::gpu:
+      return open_gpu_memory(place);
+    default:
+      return open_segment(place);
+  }
 }
 
 c10::Storage make_storage(std::size_t size_bytes, at::DataPtr data) {
@@ -110,20 +141,40 @@ std::pair<StoragePlace, at::DataPtr> new_block(std::size_t size_bytes) {
   SharedBlock block = SharedBlock::allocate(size_bytes);
   std::byte* data = block.data();
   const StoragePlace place = place_in_heap(block.id(), 0, size_bytes);
-  return {place, pointer_to(data, {.place = place, .block = std::move(block), .mapping = nullptr})};
+  return {place, pointer_to(data, {.place = place, .block = std::move(block)})};
+}
+
+StoragePlace place_on_gpu(const DeviceMemory& memory, const std::byte* data, std::size_t size_bytes) {
+  StoragePlace place = place_in_heap(memory.post(), static_cast<std::uint64_t>(data - memory.data()), size_bytes);
+  place.kind = StoragePlace::Kind::gpu;
+  return place;
+}
+
+std::pair<StoragePlace, at::DataPtr> new_memory(std::size_t size_bytes, c10::Device device) {
+  if (device.is_cpu()) return new_block(size_bytes);
+  DeviceMemory memory = DeviceMemory::create(device.index(), size_bytes);
+  std::byte* data = memory.data();
+  const StoragePlace place = place_on_gpu(memory, data, size_bytes);
+  return {place, pointer_to(data, {.place = place, .on_gpu = std::move(memory)})};
 }
 
 }  // namespace
 
 bool is_in_shared_memory(const c10::Storage& storage) noexcept {
   if (keeper_of(storage)) return true;
-  return storage.nbytes() == 0 || is_in_shared_heap(storage.data()) || Mapping::at(storage.data());
+  if (storage.nbytes() == 0) return true;
+  if (storage.device().is_cuda()) return DeviceMemory::at(storage.data()).has_value();
+  return is_in_shared_heap(storage.data()) || Mapping::at(storage.data());
 }
 
 StoragePlace place_of(const c10::Storage& storage) {
   if (const Keeper* keeper = keeper_of(storage)) return keeper->place;
   if (storage.nbytes() == 0) return {};
   const auto* data = static_cast<const std::byte*>(storage.data());
+  if (storage.device().is_cuda()) {
+    const auto memory = DeviceMemory::at(data);
+    return memory ? place_on_gpu(*memory, data, storage.nbytes()) : StoragePlace{};
+  }
   if (const BlockId id = block_at(data); id != BlockId::none) {
     return place_in_heap(id, static_cast<std::uint64_t>(data - SharedBlock::open(id).data()), storage.nbytes());
   }
@@ -140,18 +191,22 @@ StoragePlace place_of(const c10::Storage& storage) {
           .size_bytes = storage.nbytes()};
 }
 
-c10::Storage new_shared_storage(std::size_t size_bytes) {
-  if (size_bytes == 0) return storage_at({});
-  auto [place, data] = new_block(size_bytes);
+c10::Storage new_shared_storage(std::size_t size_bytes, c10::Device device) {
+  if (size_bytes == 0) return make_storage(0, at::DataPtr(nullptr, device));
+  auto [place, data] = new_memory(size_bytes, device);
   c10::Storage storage = make_storage(size_bytes, std::move(data));
   const std::lock_guard lock(known().mutex);
   known().storages.insert_or_assign(place, storage.getWeakStorageImpl());
   return storage;
 }
 
-void move_to_shared_heap(const c10::Storage& storage) {
-  auto [place, data] = new_block(storage.nbytes());
-  std::memcpy(data.get(), storage.data(), storage.nbytes());
+void move_to_shared_memory(const c10::Storage& storage) {
+  auto [place, data] = new_memory(storage.nbytes(), storage.device());
+  if (storage.device().is_cuda()) {
+    copy_on_gpu(data.get(), storage.data(), storage.nbytes(), storage.device());
+  } else {
+    std::memcpy(data.get(), storage.data(), storage.nbytes());
+  }
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   (void)impl->set_data_ptr(std::move(data));
   impl->set_resizable(false);
@@ -168,7 +223,7 @@ c10::Storage storage_at(const StoragePlace& place) {
     if (c10::Storage storage = known().find(place)) return storage;
   }
   // Without the lock, which the end of a storage takes.
-  auto [data, keeper] = place.kind == StoragePlace::Kind::heap ? open_block(place) : open_segment(place);
+  auto [data, keeper] = open(place);
   c10::Storage made = make_storage(place.size_bytes, pointer_to(data, std::move(keeper)));
   const std::lock_guard lock(known().mutex);
   if (c10::Storage storage = known().find(place)) return storage;

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "runtime/core/error.h"
+#include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/shared_storage.h"
 
 namespace hogpen {
@@ -35,8 +36,8 @@ void require_shareable(const at::Tensor& tensor) {
     throw UsageError(fmt::format("only dense tensors can be shared, and this one's layout is {}: call to_dense() first",
                                  tensor.is_nested() ? "Nested" : c10::str(tensor.layout())));
   }
-  if (!tensor.device().is_cpu()) {
-    throw UsageError(fmt::format("only tensors on the CPU can be shared, and this one is on {}: call cpu() first",
+  if (!tensor.device().is_cpu() && !tensor.device().is_cuda()) {
+    throw UsageError(fmt::format("only tensors on the CPU or on CUDA can be shared, and this one is on {}: call cpu()",
                                  tensor.device().str()));
   }
   require(!tensor.is_quantized(), "quantized tensors cannot be shared: call dequantize() first");
@@ -79,18 +80,19 @@ bool fits(const Wire& wire, c10::IntArrayRef sizes, c10::IntArrayRef strides, st
 
 // What at::from_blob makes, without its way through the dispatcher.
 at::Tensor make_tensor(c10::Storage storage, caffe2::TypeMeta dtype) {
-  return at::detail::make_tensor<c10::TensorImpl>(std::move(storage), c10::DispatchKeySet(c10::DispatchKey::CPU),
-                                                  dtype);
+  const c10::DispatchKey key = storage.device().is_cuda() ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU;
+  return at::detail::make_tensor<c10::TensorImpl>(std::move(storage), c10::DispatchKeySet(key), dtype);
 }
 
 }  // namespace
 
 void share_memory(const at::Tensor& tensor) {
   require_shareable(tensor);
-  if (!is_in_shared_memory(tensor.storage())) move_to_shared_heap(tensor.storage());
+  if (!is_in_shared_memory(tensor.storage())) move_to_shared_memory(tensor.storage());
 }
 
-at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype) {
+at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype, c10::Device device) {
+  require(device.is_cpu() || device.is_cuda(), "tensors can be shared on the CPU and on CUDA, not on {}", device.str());
   const caffe2::TypeMeta type = c10::scalarTypeToTypeMeta(dtype);
   std::uint64_t size_bytes = type.itemsize();
   bool is_too_large = false;
@@ -100,17 +102,18 @@ at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype) {
   }
   // The product of all sizes but a zero may overflow, too; such a tensor has no elements, and nobody needs it.
   if (is_too_large) throw UsageError(fmt::format("a tensor of {} does not fit into any memory", c10::str(sizes)));
-  at::Tensor tensor = make_tensor(new_shared_storage(size_bytes), type);
+  at::Tensor tensor = make_tensor(new_shared_storage(size_bytes, device), type);
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
   return tensor;
 }
 
 bool is_shared(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.has_storage() && tensor.device().is_cpu() && is_in_shared_memory(tensor.storage());
+  return tensor.defined() && tensor.has_storage() && is_in_shared_memory(tensor.storage());
 }
 
 void write_tensor(const at::Tensor& tensor, std::vector<std::byte>& bytes, std::vector<BlockId>& blocks) {
   share_memory(tensor);
+  if (tensor.is_cuda()) wait_for_current_stream(tensor.device());
   const StoragePlace place = place_of(tensor.storage());
   const c10::IntArrayRef sizes = tensor.sizes();
   const c10::IntArrayRef strides = tensor.strides();
@@ -124,7 +127,8 @@ void write_tensor(const at::Tensor& tensor, std::vector<std::byte>& bytes, std::
   append(bytes, &wire, sizeof(wire));
   append(bytes, sizes.data(), sizes.size() * sizeof(std::int64_t));
   append(bytes, strides.data(), strides.size() * sizeof(std::int64_t));
-  if (place.kind == StoragePlace::Kind::heap) blocks.push_back(static_cast<BlockId>(place.block));
+  const bool is_of_block = place.kind == StoragePlace::Kind::heap || place.kind == StoragePlace::Kind::gpu;
+  if (is_of_block) blocks.push_back(static_cast<BlockId>(place.block));
 }
 
 at::Tensor read_tensor(std::span<const std::byte>& bytes) {

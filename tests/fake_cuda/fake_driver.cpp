@@ -212,4 +212,17 @@ int cuMemcpyDtoH_v2(void* to, Address from, std::size_t bytes) {
   std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
   return success;
 }
+
+int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
+  if (const int error = begin_call()) return error;
+  if (current_device() < 0 || stream) return invalid_context;
+  if (!has_rights(from, bytes, 1) || !has_rights(to, bytes, 3)) return illegal_address;
+  std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+  return success;
+}
+
+int cuStreamSynchronize(void* stream) {
+  if (const int error = begin_call()) return error;
+  return current_device() < 0 || stream ? invalid_context : success;
+}
 }
