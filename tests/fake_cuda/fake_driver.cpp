@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -30,12 +31,14 @@ enum Result : int {
   no_device = 100,
   invalid_device = 101,
   invalid_context = 201,
+  not_ready = 600,
   illegal_address = 700,
   unknown = 999,
 };
 
 constexpr std::size_t kGranularity = std::size_t{2} << 20;
 constexpr std::size_t kGpuBytes = std::size_t{1} << 30;
+constexpr int kFirstDevice = 70;  // a device is not its ordinal
 constexpr const char* kName = "fake-gpu-memory";
 
 struct Range {
@@ -46,8 +49,10 @@ struct Range {
 
 struct Driver {
   pid_t process = 0;  // 0 before cuInit
-  bool has_context = false;
-  int calls = 0;
+  // Several threads may each use a GPU, but not its memory.
+  std::atomic<bool> has_context = false;
+  std::atomic<int> calls = 0;
+  std::atomic<int> busy_queries = 0;
   int failing_call = 0;
   Handle next_handle = 1;
   std::map<Handle, int> allocations;  // their memfds
@@ -117,6 +122,10 @@ void fake_driver_fail_call(int count) {
   driver().failing_call = driver().calls + count;
 }
 
+void fake_driver_busy_queries(int count) {
+  driver().busy_queries = count;
+}
+
 int fake_driver_live() {
   return static_cast<int>(driver().allocations.size() + driver().ranges.size());
 }
@@ -148,7 +157,7 @@ int cuDeviceGetCount(int* count) {
 
 int cuDeviceGet(int* device, int ordinal) {
   if (const int error = begin_call()) return error;
-  *device = 70 + ordinal;
+  *device = kFirstDevice + ordinal;
   return ordinal < fake_gpus() ? success : invalid_device;
 }
 
@@ -283,6 +292,20 @@ int cuMemAddressFree(Address address, std::size_t size) {
   ::munmap(reinterpret_cast<void*>(address), size);
   driver().ranges.erase(range);
   return success;
+}
+
+int cuDeviceGetUuid_v2(char* uuid, int device) {
+  if (const int error = begin_call()) return error;
+  if (device < kFirstDevice || device >= kFirstDevice + fake_gpus()) return invalid_device;
+  std::memset(uuid, 'g', 16);
+  uuid[15] = static_cast<char>(device);
+  return success;
+}
+
+int cuStreamQuery(void*) {
+  if (const int error = begin_call()) return error;
+  if (!driver().has_context) return invalid_context;
+  return driver().busy_queries > 0 && driver().busy_queries-- > 0 ? not_ready : success;
 }
 
 int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {

@@ -10,6 +10,7 @@ namespace hogpen::cuda {
 static_assert(sizeof(Device) == sizeof(CUdevice));
 static_assert(sizeof(Address) == sizeof(CUdeviceptr));
 static_assert(sizeof(Allocation) == sizeof(CUmemGenericAllocationHandle));
+static_assert(sizeof(Stream) == sizeof(CUstream) && sizeof(Uuid) == sizeof(CUuuid));
 static_assert(sizeof(Location) == sizeof(CUmemLocation));
 static_assert(sizeof(AllocationProperties) == sizeof(CUmemAllocationProp));
 static_assert(offsetof(AllocationProperties, handle_types) == offsetof(CUmemAllocationProp, requestedHandleTypes));
@@ -22,5 +23,6 @@ static_assert(kFileDescriptor == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 static_assert(kReadOnly == CU_MEM_ACCESS_FLAGS_PROT_READ && kReadWrite == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
 static_assert(kLeastGranularity == CU_MEM_ALLOC_GRANULARITY_MINIMUM);
 static_assert(kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY && kNotFound == CUDA_ERROR_NOT_FOUND);
+static_assert(kNotReady == CUDA_ERROR_NOT_READY);
 
 }  // namespace hogpen::cuda
