@@ -62,15 +62,22 @@ EpochSampler::EpochSampler(std::int64_t samples, std::int64_t batch_size, std::u
   batches_per_epoch_ = (samples - 1) / batch_size + 1;  // The sum of both might overflow.
 }
 
+std::int64_t EpochSampler::begin_of(std::uint64_t number) const noexcept {
+  return static_cast<std::int64_t>(number % static_cast<std::uint64_t>(batches_per_epoch_)) * batch_size_;
+}
+
+std::int64_t EpochSampler::size_of_batch(std::uint64_t number) const noexcept {
+  return std::min(batch_size_, samples_ - begin_of(number));
+}
+
 std::span<const std::uint32_t> EpochSampler::batch(std::uint64_t number) {
   const auto per_epoch = static_cast<std::uint64_t>(batches_per_epoch_);
   if (const std::uint64_t epoch = number / per_epoch; epoch != epoch_) {
     epoch_ = epoch;
     permutation_ = Permutation(static_cast<std::uint32_t>(samples_), seed_, epoch);
   }
-  const std::int64_t begin = static_cast<std::int64_t>(number % per_epoch) * batch_size_;
-  batch_.resize(static_cast<std::size_t>(std::min(batch_size_, samples_ - begin)));
-  permutation_.numbers(static_cast<std::uint32_t>(begin), batch_);
+  batch_.resize(static_cast<std::size_t>(size_of_batch(number)));
+  permutation_.numbers(static_cast<std::uint32_t>(begin_of(number)), batch_);
   return batch_;
 }
 

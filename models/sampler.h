@@ -45,10 +45,14 @@ class EpochSampler {
   /// The last batch of an epoch may be smaller.
   [[nodiscard]] std::int64_t batches_per_epoch() const noexcept { return batches_per_epoch_; }
 
+  /// How many samples a batch has.
+  [[nodiscard]] std::int64_t size_of_batch(std::uint64_t number) const noexcept;
   /// The samples of a batch. Valid until the next call.
   [[nodiscard]] std::span<const std::uint32_t> batch(std::uint64_t number);
 
  private:
+  [[nodiscard]] std::int64_t begin_of(std::uint64_t number) const noexcept;
+
   std::int64_t samples_;
   std::int64_t batch_size_;
   std::int64_t batches_per_epoch_;

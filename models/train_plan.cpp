@@ -8,20 +8,10 @@ namespace hogpen::detail {
 namespace {
 
 constexpr std::size_t kLine = 64;
+constexpr std::size_t kLossesBegin = (sizeof(TrainShared) + kLine - 1) / kLine * kLine;
 
-constexpr std::size_t whole_lines(std::size_t bytes) {
-  return (bytes + kLine - 1) / kLine * kLine;
-}
-
-constexpr std::size_t kContributionsBegin = whole_lines(sizeof(TrainShared));
-
-std::size_t gradient_bytes(const TrainPlan& plan) {
-  return whole_lines(static_cast<std::size_t>(plan.flat_numel) * sizeof(float));
-}
-
-std::size_t gradients_begin(const TrainPlan& plan) {
-  return kContributionsBegin + static_cast<std::size_t>(plan.options.launcher.workers) * sizeof(SyncContribution);
-}
+// Nothing but the buffers goes through the group.
+constexpr std::size_t kLittleStaging = 4096;
 
 }  // namespace
 
@@ -29,25 +19,23 @@ TrainShared& TrainPlan::shared() const {
   return *reinterpret_cast<TrainShared*>(shared_segment->data());
 }
 
-SyncContribution& TrainPlan::contribution(int rank) const {
-  return reinterpret_cast<SyncContribution*>(shared_segment->data() + kContributionsBegin)[rank];
-}
-
-float* TrainPlan::flat_gradients(int rank) const {
-  return reinterpret_cast<float*>(shared_segment->data() + gradients_begin(*this) +
-                                  static_cast<std::size_t>(rank) * gradient_bytes(*this));
+double& TrainPlan::loss_of(int rank) const {
+  return reinterpret_cast<SyncLoss*>(shared_segment->data() + kLossesBegin)[rank].value;
 }
 
 void TrainPlan::share() {
-  const int workers = options.launcher.workers;
-  std::size_t size = sizeof(TrainShared);
-  if (options.mode == UpdateMode::sync) {
-    size = gradients_begin(*this) + static_cast<std::size_t>(workers) * gradient_bytes(*this);
-  }
+  const auto workers = static_cast<std::size_t>(options.launcher.workers);
+  const bool is_sync = options.mode == UpdateMode::sync;
+  const std::size_t size = kLossesBegin + (is_sync ? workers * sizeof(SyncLoss) : 0);
   shared_segment = std::make_shared<Segment>(Segment::create("train", size));
-  new (shared_segment->data()) TrainShared(workers);
-  if (options.mode != UpdateMode::sync) return;
-  for (int rank = 0; rank < workers; ++rank) new (&contribution(rank)) SyncContribution;
+  new (shared_segment->data()) TrainShared;
+  if (!is_sync) return;
+  for (std::size_t rank = 0; rank < workers; ++rank) {
+    new (shared_segment->data() + kLossesBegin + rank * sizeof(SyncLoss)) SyncLoss;
+  }
+  group.emplace(SharedGroup::Options{.world_size = options.launcher.workers,
+                                     .buffer_bytes = static_cast<std::size_t>(flat_numel) * sizeof(float),
+                                     .staging_bytes = kLittleStaging});
 }
 
 void TrainPlan::make_node_replicas() {

@@ -3,34 +3,31 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/sampler.h"
 #include "models/trainer.h"
+#include "runtime/cluster/shared_group.h"
 #include "runtime/memory/arena.h"
 #include "runtime/process/numa.h"
-#include "runtime/sync/barrier.h"
 #include "runtime/sync/mutex.h"
 
 namespace hogpen::detail {
 
 /// What the workers of one training share beside the parameters and the control block.
 struct TrainShared {
-  explicit TrainShared(int workers) : round(static_cast<std::uint32_t>(workers)) {}
-
   Mutex update_lock;                          ///< mode locked
-  Barrier round;                              ///< mode sync: between the parts of a step
   std::atomic<std::uint32_t> round_stop{0};   ///< mode sync: rank 0's word for all: the end
   std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
   std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
   std::atomic<std::uint32_t> has_saved{0};    ///< the keeper has done its last work
 };
 
-/// Mode sync: what one worker brings to a step. Written by it alone, read by all after the barrier.
-struct alignas(64) SyncContribution {
-  std::int64_t samples = 0;
-  double loss = 0.0;
+/// Mode sync: the loss of a worker's batch. Written by it alone, read by rank 0 after the step's all-reduce.
+struct alignas(64) SyncLoss {
+  double value = 0.0;
 };
 
 /// All that a worker and the keeper need to know, settled before they start.
@@ -50,20 +47,19 @@ struct TrainPlan {
   std::int64_t batches_per_epoch = 0;
   std::uint64_t first_batch = 0;
   std::uint64_t total_batches = 0;
-  std::shared_ptr<Segment> shared_segment;  ///< TrainShared, then for mode sync the contributions and their gradients
-  std::vector<NumaNode> nodes;              ///< replicas per_numa: the machine's
-  std::vector<Arena> node_replicas;         ///< one for each of `nodes`; none where there is but one node
-  int evaluations_fd = -1;                  ///< the keeper writes an Evaluation there after each
+  std::shared_ptr<Segment> shared_segment;   ///< TrainShared, then for mode sync a SyncLoss for each worker
+  std::optional<SharedGroup::Memory> group;  ///< mode sync: its buffers hold gradients, laid out as the flat parameters
+  std::vector<NumaNode> nodes;               ///< replicas per_numa: the machine's
+  std::vector<Arena> node_replicas;          ///< one for each of `nodes`; none where there is but one node
+  int evaluations_fd = -1;                   ///< the keeper writes an Evaluation there after each
 
   [[nodiscard]] TrainShared& shared() const;
-  [[nodiscard]] SyncContribution& contribution(int rank) const;
-  /// Mode sync: a worker's gradients, laid out as the flat parameters.
-  [[nodiscard]] float* flat_gradients(int rank) const;
+  [[nodiscard]] double& loss_of(int rank) const;
 
   /// The checkpoint to resume had it all.
   [[nodiscard]] bool has_nothing_to_train() const noexcept { return first_batch >= total_batches; }
 
-  /// Makes `shared_segment`.
+  /// Makes `shared_segment` and `group`.
   void share();
   /// Makes `nodes` and `node_replicas` where the options ask for them.
   void make_node_replicas();

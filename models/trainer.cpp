@@ -202,9 +202,7 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
   Launcher launcher(options_.launcher);
   launcher.control().header().cursor.store(plan.first_batch);
   launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
-  if (options_.mode == UpdateMode::sync) {
-    launcher.on_death([&plan](const WorkerExit&) { plan.shared().round.break_for_all(); });
-  }
+  if (plan.group) launcher.on_death([&plan](const WorkerExit&) { plan.group->abort(); });
   TrainResult result;
   result.engine = plan.engine;
   Speedometer speedometer;

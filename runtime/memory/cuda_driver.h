@@ -14,10 +14,12 @@ namespace hogpen::cuda {
 using Device = int;
 using Address = unsigned long long;  // as in cuda.h
 using Allocation = unsigned long long;
+using Stream = void*;
 
 constexpr int kInvalidValue = 1;
 constexpr int kOutOfMemory = 2;
 constexpr int kNotFound = 500;
+constexpr int kNotReady = 600;
 constexpr int kDeviceMemory = 1;          ///< CU_MEM_LOCATION_TYPE_DEVICE, CU_MEM_ALLOCATION_TYPE_PINNED
 constexpr int kFileDescriptor = 1;        ///< CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
 constexpr int kLeastGranularity = 0;      ///< CU_MEM_ALLOC_GRANULARITY_MINIMUM
@@ -93,13 +95,18 @@ class CudaDriver {
   /// Throws: CudaError with the name and the driver's own text when it returns an error, or has no such function.
   template <class... Args>
   void call(const char* name, Args... args) const {
-    const auto function = reinterpret_cast<int (*)(Args...)>(symbol(name));
-    if (const int error = function(args...); error != 0) throw_error(name, error);
+    if (const int error = result_of(name, args...); error != 0) throw_error(name, error);
   }
+
+  /// The same for a function whose result is an answer, such as `kNotReady`.
+  template <class... Args>
+  [[nodiscard]] int result_of(const char* name, Args... args) const {
+    return reinterpret_cast<int (*)(Args...)>(symbol(name))(args...);
+  }
+  [[noreturn]] void throw_error(const char* name, int error) const;
 
  private:
   [[nodiscard]] void* symbol(const char* name) const;
-  [[noreturn]] void throw_error(const char* name, int error) const;
 
   void* library_;
 };

@@ -12,7 +12,7 @@ Barrier::Barrier(std::uint32_t parties) : parties_(parties) {
 }
 
 Barrier::Passed Barrier::arrive_and_wait(Deadline deadline) {
-  register_party();
+  join();
   const std::uint32_t generation = generation_.load();
   if (is_broken()) return Passed::broken;
   if (arrived_.fetch_add(1) + 1 == parties_) {
@@ -58,7 +58,7 @@ void Barrier::reset() noexcept {
   why_broken_.store(kWhole);
 }
 
-void Barrier::register_party() {
+void Barrier::join() {
   const std::uint64_t mine = static_cast<std::uint64_t>(my_life()) << kPidBits | static_cast<std::uint64_t>(::getpid());
   for (Party& party : watched_) {
     std::uint64_t known = party.load();

@@ -29,6 +29,9 @@ class Barrier {
   /// Throws: UsageError for no parties.
   explicit Barrier(std::uint32_t parties);
 
+  /// Announces this process as a party: from now on its death is noticed, and not only from its first arrival on.
+  void join();
+
   enum class Passed { yes, timed_out, broken };
 
   /// Waits until all parties have arrived. After anything but `yes` the barrier is broken, for everyone.
@@ -57,7 +60,6 @@ class Barrier {
   using Party = std::atomic<std::uint64_t>;
   static constexpr int kPidBits = 22;  // the kernel's PID_MAX_LIMIT
 
-  void register_party();
   void look_for_the_dead();
   void break_because(std::int32_t why) noexcept;
 

@@ -115,6 +115,10 @@ void fake_driver_fail_call(int count) {
   driver().failing_call = driver().calls + count;
 }
 
+void fake_driver_busy_queries(int count) {
+  driver().busy_queries = count;
+}
+
 int fake_driver_live() {
   return static_cast<int>(driver().allocations.size() + driver().ranges.size());
 }
@@ -219,6 +223,12 @@ int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stre
   if (!has_rights(from, bytes, 1) || !has_rights(to, bytes, 3)) return illegal_address;
   std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   return success;
+}
+
+int cuStreamQuery(void*) {
+  if (const int error = begin_call()) return error;
+  if (current_device() < 0) return invalid_context;
+  return driver().busy_queries > 0 && driver().busy_queries-- > 0 ? not_ready : success;
 }
 
 int cuStreamSynchronize(void* stream) {

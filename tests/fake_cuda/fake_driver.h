@@ -9,6 +9,8 @@ extern "C" {
 int fake_driver_calls();
 /// Lets the count-th call from now on fail with CUDA_ERROR_UNKNOWN.
 void fake_driver_fail_call(int count);
+/// The next queries of a stream find work on it.
+void fake_driver_busy_queries(int count);
 /// Allocation handles and address ranges that were not given back.
 int fake_driver_live();
 

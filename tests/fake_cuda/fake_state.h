@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <map>
 #include <string>
@@ -26,6 +27,7 @@ enum Result : int {
   no_device = 100,
   invalid_device = 101,
   invalid_context = 201,
+  not_ready = 600,
   illegal_address = 700,
   not_supported = 801,
   unknown = 999,
@@ -43,7 +45,9 @@ struct Range {
 
 struct Driver {
   pid_t process = 0;  // 0 before cuInit
-  int calls = 0;
+  // Several threads may each use a GPU, but not its memory.
+  std::atomic<int> calls = 0;
+  std::atomic<int> busy_queries = 0;
   int failing_call = 0;
   Handle next_handle = 1;
   std::map<Handle, int> allocations;  // their memfds

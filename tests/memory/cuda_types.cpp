@@ -10,7 +10,7 @@ namespace hogpen::cuda {
 static_assert(sizeof(Device) == sizeof(CUdevice));
 static_assert(sizeof(Address) == sizeof(CUdeviceptr));
 static_assert(sizeof(Allocation) == sizeof(CUmemGenericAllocationHandle));
-static_assert(sizeof(Uuid) == sizeof(CUuuid));
+static_assert(sizeof(Stream) == sizeof(CUstream) && sizeof(Uuid) == sizeof(CUuuid));
 static_assert(sizeof(IpcHandle) == sizeof(CUipcMemHandle));
 static_assert(sizeof(Location) == sizeof(CUmemLocation));
 static_assert(sizeof(AllocationProperties) == sizeof(CUmemAllocationProp));
@@ -28,5 +28,6 @@ static_assert(kCanGiveDescriptors == CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_
 static_assert(kLazyPeerAccess == CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
 static_assert(kInvalidValue == CUDA_ERROR_INVALID_VALUE && kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY &&
               kNotFound == CUDA_ERROR_NOT_FOUND);
+static_assert(kNotReady == CUDA_ERROR_NOT_READY);
 
 }  // namespace hogpen::cuda

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "models/train_plan.h"
+#include "models/worker_tools.h"
+
+namespace hogpen::detail {
+
+/// A worker's part of mode sync, one step at a time: every worker computes the gradients of a batch of its own,
+/// weighted by its share of the step's samples; the group adds them up in the order of ranks; rank 0 updates the
+/// parameters.
+///
+/// Returns also when another worker has died or failed: the launcher knows, and ends the run.
+void train_synchronously(const TrainPlan& plan, Worker& worker, WorkerTools& tools);
+
+}  // namespace hogpen::detail
