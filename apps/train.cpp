@@ -42,7 +42,7 @@ last checkpoint is lost.
 
 Exit codes:
   0 done   1 failed   2 wrong usage, settings or data   3 a worker died and was not replaced
-  5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM)text";
+  4 the GPU of --device cannot be used   5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM)text";
 
 /// Short where that is as clear: below the working directory.
 std::string shown(const fs::path& path) {
@@ -189,6 +189,8 @@ std::string placement_text(const TrainStart& start, const LauncherOptions& optio
 
 void say_start(const TrainStart& start, const TrainerOptions& options, int verbose) {
   std::string text = fmt::format("engine   {}\n", to_string(start.engine));
+  if (start.gpu) text += fmt::format("device   GPU {}\n", *start.gpu);
+  if (!start.why_no_gpu.empty()) text += fmt::format("device   CPUs: {}\n", start.why_no_gpu);
   text += fmt::format("memory   {} parameters in {}\n", with_separators(start.parameters), start.live_model.string());
   if (verbose > 0) text += placement_text(start, options.launcher);
   write_stderr(text);

@@ -26,6 +26,18 @@ CLI::Validator number_of_workers() {
   return CLI::Validator(check, "");
 }
 
+CLI::Validator device_name() {
+  const auto check = [](const std::string& text) -> std::string {
+    try {
+      (void)gpu_named(text);
+      return "";
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+  };
+  return CLI::Validator(check, "");
+}
+
 /// Adds options with one line each.
 ///
 /// Sharing: one thread. Owns: nothing.
@@ -71,6 +83,10 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "processes (one that dies is replaced) or threads");
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
             "How updates meet: hogwild (no lock), atomic (none is lost), locked, or sync (averaged; repeatable)");
+  group.add(
+      "--device", a.device, "DEVICE", device_name(),
+      "cpu; cuda or cuda:N (parameters and samples in that GPU's memory, modes hogwild and atomic); or auto: a GPU "
+      "if one can be used, else CPUs, and says why");
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
             "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
             "auto: fused where it can");
@@ -242,6 +258,7 @@ TrainerOptions trainer_options(const TrainArguments& a, std::int64_t train_sampl
                       .stall_timeout = milliseconds(a.stall_timeout_seconds)};
   options.mode = update_mode(a.mode);
   options.engine = engine_named(a.engine);
+  options.device = a.device;
   options.replicas = replicas_named(a.replicas);
   refuse_unused("--merge-every", a.merge_every.has_value(), options.replicas != Replicas::one, "--replicas one");
   options.merge_every = a.merge_every.value_or(options.merge_every);

@@ -23,6 +23,7 @@ struct TrainArguments {
   std::string workers_as = "processes";
   std::string mode = "hogwild";
   std::string engine = "auto";
+  std::string device = "cpu";
   std::string replicas = "one";
   std::optional<int> merge_every;
   int threads_per_worker = 0;

@@ -73,6 +73,9 @@ void transform_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out
 /// Owns: nothing that outlives the call. Throws: as `transform_cuda`, and when the GPU's memory does not suffice.
 void transform_through_cuda(UnaryOp op, c10::ScalarType dtype, const void* in, void* out, std::size_t n, int device);
 
+/// Whether hogpen was built with its CUDA kernels.
+[[nodiscard]] bool has_cuda_kernels() noexcept;
+
 /// How many GPUs can be used: 0 without a driver, or when hogpen was built without CUDA. Initialises CUDA: after it,
 /// the process may not fork workers that use a GPU.
 [[nodiscard]] int cuda_devices() noexcept;

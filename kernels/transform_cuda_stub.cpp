@@ -17,6 +17,10 @@ void transform_through_cuda(UnaryOp, c10::ScalarType, const void*, void*, std::s
   throw std::runtime_error(kNoCuda);
 }
 
+bool has_cuda_kernels() noexcept {
+  return false;
+}
+
 int cuda_devices() noexcept {
   return 0;
 }

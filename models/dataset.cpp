@@ -170,6 +170,10 @@ std::int64_t Dataset::width() const noexcept {
 std::int64_t Dataset::classes() const noexcept {
   return state_->classes;
 }
+const Segment& Dataset::samples() const noexcept {
+  return state_->samples;
+}
+
 const Dataset::Normalization& Dataset::normalization() const noexcept {
   return state_->normalization;
 }

@@ -41,6 +41,9 @@ class Dataset {
   [[nodiscard]] std::span<const std::uint8_t> image(std::int64_t index) const;
   [[nodiscard]] std::uint8_t label(std::int64_t index) const;
 
+  /// All images, then all labels, as they lie in memory.
+  [[nodiscard]] const Segment& samples() const noexcept;
+
   /// Mean and standard deviation of all pixels, divided by 255; a deviation of 1 where all pixels are alike.
   struct Normalization {
     double mean = 0.0;

@@ -30,6 +30,7 @@ class Keeper {
       : plan_(plan),
         worker_(worker),
         control_(worker.control()),
+        gpu_(plan.gpu ? std::optional(GpuTraining::make(plan)) : std::nullopt),
         model_(plan.factory(), plan.model),
         checkpoints_(plan.options.run_directory / "checkpoints", plan.options.keep_checkpoints),
         metrics_(plan.options.run_directory),
@@ -66,6 +67,7 @@ class Keeper {
 
   void evaluate_now() {
     const std::int64_t at = step();
+    fetch_from_gpu();
     const Score score = evaluate(model_, plan_.data.test, plan_.normalization);
     evaluation_ = {.step = at,
                    .epoch = static_cast<double>(at) / static_cast<double>(plan_.batches_per_epoch),
@@ -139,7 +141,14 @@ class Keeper {
     }
   }
 
+  void fetch_from_gpu() const {
+    if (!gpu_) return;
+    copy(gpu_->model, plan_.model);
+    copy(gpu_->optimizer_state, plan_.optimizer_state);
+  }
+
   void save(std::int64_t at) {
+    fetch_from_gpu();
     const auto bytes = [](const Arena& arena) {
       const auto all = arena.segment().bytes();
       return Snapshot(all.begin(), all.end());
@@ -155,7 +164,8 @@ class Keeper {
   const TrainPlan& plan_;
   Worker& worker_;
   ControlBlock& control_;
-  SharedModel model_;
+  std::optional<GpuTraining> gpu_;
+  SharedModel model_;  // on the host: what lies on a GPU is copied there to be evaluated and saved
   CheckpointStore checkpoints_;
   MetricsLog metrics_;
   std::int64_t evaluated_epoch_ = 0;
@@ -170,7 +180,8 @@ class Keeper {
 }  // namespace
 
 void keep(const TrainPlan& plan, Worker& worker) {
-  worker.wait_for_others();  // Until then the CPUs are better used by the workers, which make their models.
+  // Until then the CPUs are better used by the workers, which make their models; on a GPU they wait for the keeper.
+  if (!plan.gpu) worker.wait_for_others();
   Keeper(plan, worker).run();
 }
 

@@ -88,6 +88,10 @@ int optimizer_copies(const TrainerOptions& options) {
   return options.mode == UpdateMode::sync ? 1 : options.launcher.workers;
 }
 
+Engine engine_on_gpu(const TrainerOptions& options) {
+  return options.step ? Engine::own : Engine::autograd;
+}
+
 TrainMemory make_train_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
                               const TrainerOptions& options, const nlohmann::json& record) {
   const auto [mine, childs] = socket_pair();

@@ -31,4 +31,7 @@ struct TrainMemory {
                                             const Dataset& data, const TrainerOptions& options,
                                             const nlohmann::json& record);
 
+/// What computes the steps on a GPU, where the fused engine does not.
+[[nodiscard]] Engine engine_on_gpu(const TrainerOptions& options);
+
 }  // namespace hogpen::detail

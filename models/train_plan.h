@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/sampler.h"
+#include "models/train_gpu.h"
 #include "models/trainer.h"
 #include "runtime/cluster/shared_group.h"
 #include "runtime/memory/arena.h"
@@ -23,6 +24,7 @@ struct TrainShared {
   std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
   std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
   std::atomic<std::uint32_t> has_saved{0};    ///< the keeper has done its last work
+  GpuPieces gpu;                              ///< on a GPU: where the training lies
 };
 
 /// Mode sync: the loss of a worker's batch. Written by it alone, read by rank 0 after the step's all-reduce.
@@ -42,6 +44,7 @@ struct TrainPlan {
   Arena model;
   Arena optimizer_state;
   Engine engine = Engine::automatic;  ///< never automatic
+  std::optional<int> gpu;             ///< whose memory holds the training; none: the Arenas above do
   std::int64_t flat_numel = 0;
   int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync rank 0 updates for all
   std::int64_t batches_per_epoch = 0;

@@ -45,19 +45,38 @@ class AutogradStep final : public TrainStep {
 }  // namespace
 
 BatchBuffer::BatchBuffer(const Dataset& data, const Dataset::Normalization& normalization, std::int64_t batch_size,
-                         bool takes_images)
+                         bool takes_images, at::Tensor samples_on_gpu)
     : data_(data),
       normalization_(normalization),
       inputs_(at::empty(input_shape(data, batch_size, takes_images), at::kFloat)),
-      labels_(at::empty({batch_size}, at::kLong)) {}
+      labels_(at::empty({batch_size}, at::kLong)),
+      samples_on_gpu_(std::move(samples_on_gpu)) {}
 
 BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
+  if (samples_on_gpu_.defined()) return make_on_gpu(samples);
   const auto count = static_cast<std::int64_t>(samples.size());
   Batch batch{inputs_.narrow(0, 0, count), labels_.narrow(0, 0, count)};
   data_.gather(samples, normalization_,
                {batch.inputs.data_ptr<float>(), static_cast<std::size_t>(batch.inputs.numel())},
                {batch.labels.data_ptr<std::int64_t>(), samples.size()});
   return batch;
+}
+
+BatchBuffer::Batch BatchBuffer::make_on_gpu(std::span<const std::uint32_t> samples) const {
+  const std::vector<std::int64_t> indices(samples.begin(), samples.end());
+  const at::Tensor chosen = at::tensor(indices).to(samples_on_gpu_.device());
+  const std::int64_t numel = data_.size() * data_.sample_numel();
+  std::vector<std::int64_t> shape = inputs_.sizes().vec();
+  shape[0] = static_cast<std::int64_t>(samples.size());
+  const at::Tensor pixels = samples_on_gpu_.narrow(0, 0, numel).view({data_.size(), data_.sample_numel()});
+  const at::Tensor labels = samples_on_gpu_.narrow(0, numel, data_.size());
+  return {pixels.index_select(0, chosen)
+              .to(at::kFloat)
+              .div_(255.0)
+              .sub_(normalization_.mean)
+              .div_(normalization_.stddev)
+              .view(shape),
+          labels.index_select(0, chosen).to(at::kLong)};
 }
 
 std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer) {

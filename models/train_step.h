@@ -12,13 +12,14 @@
 
 namespace hogpen {
 
-/// Copies samples into reused tensors, shaped as the model takes them.
+/// Copies samples into reused tensors, shaped as the model takes them; on a GPU, makes them there by LibTorch.
 ///
 /// Sharing: one object a worker. Owns: the tensors.
 class BatchBuffer {
  public:
+  /// `samples_on_gpu`: what lies in `Dataset::samples`, as bytes on a GPU; undefined: batches are made on the CPU.
   BatchBuffer(const Dataset& data, const Dataset::Normalization& normalization, std::int64_t batch_size,
-              bool takes_images);
+              bool takes_images, at::Tensor samples_on_gpu = {});
 
   /// Shapes: inputs [n, 1, height, width] or [n, height * width]; labels [n]. Dtypes: float32, int64.
   /// The next call overwrites what the last one returned.
@@ -30,10 +31,13 @@ class BatchBuffer {
   [[nodiscard]] const Dataset& data() const noexcept { return data_; }
 
  private:
+  [[nodiscard]] Batch make_on_gpu(std::span<const std::uint32_t> samples) const;
+
   Dataset data_;
   Dataset::Normalization normalization_;
   at::Tensor inputs_;
   at::Tensor labels_;
+  at::Tensor samples_on_gpu_;
 };
 
 /// A training step of one worker on the shared parameters: the forward pass, then the backward pass.

@@ -6,6 +6,7 @@
 #include "models/sync_training.h"
 #include "models/train_plan.h"
 #include "models/worker_tools.h"
+#include "runtime/core/libtorch.h"
 
 namespace hogpen::detail {
 namespace {
@@ -49,11 +50,19 @@ void train_asynchronously(const TrainPlan& plan, Worker& worker, WorkerTools& to
 }  // namespace
 
 void train_worker(const TrainPlan& plan, Worker& worker) {
+  std::optional<GpuTraining> gpu;
+  if (plan.gpu) {
+    if (plan.engine != Engine::own) load_libtorch_cuda();
+    gpu = GpuTraining::wait_for(plan, worker);
+    if (!gpu) return;
+  }
   // Each worker draws its own dropout masks.
   at::manual_seed(plan.options.seed + static_cast<std::uint64_t>(worker.rank()) + 1);
-  WorkerTools tools(plan, worker);
-  plan.model.segment().mapping()->prefault();
-  plan.optimizer_state.segment().mapping()->prefault();
+  WorkerTools tools(plan, worker, gpu);
+  if (!gpu) {
+    plan.model.segment().mapping()->prefault();
+    plan.optimizer_state.segment().mapping()->prefault();
+  }
   worker.wait_for_start();
   if (plan.options.mode == UpdateMode::sync) {
     train_synchronously(plan, worker, tools);

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "models/checkpoint.h"
 #include "models/run_directory.h"
+#include "models/train_device.h"
 #include "models/train_memory.h"
 #include "models/train_plan.h"
 #include "models/train_record.h"
@@ -162,6 +164,8 @@ TrainResult Trainer::run() {
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
   detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
+  const detail::TrainDevice device = detail::choose_device(
+      options_, detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, data_.train.samples()));
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -170,7 +174,8 @@ TrainResult Trainer::run() {
                  .options = options_,
                  .model = std::move(memory.model),
                  .optimizer_state = std::move(memory.optimizer_state),
-                 .engine = memory.facts.engine,
+                 .engine = device.gpu ? detail::engine_on_gpu(options_) : memory.facts.engine,
+                 .gpu = device.gpu,
                  .flat_numel = memory.facts.flat_numel,
                  .optimizer_copies = detail::optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
@@ -178,6 +183,7 @@ TrainResult Trainer::run() {
                  .total_batches = static_cast<std::uint64_t>(
                      std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
+  if (plan.gpu) open_shared_heap();  // before the fork: workers find GPU memory by it
   plan.share();
   plan.make_node_replicas();
   directory.show_live(plan.model.segment());
@@ -185,6 +191,8 @@ TrainResult Trainer::run() {
       plan.model.segment().mapping()->use_huge_pages() + plan.optimizer_state.segment().mapping()->use_huge_pages();
   if (on_start_) {
     on_start_({.engine = plan.engine,
+               .gpu = device.gpu,
+               .why_no_gpu = device.reason,
                .parameters = numel(plan.model),
                .live_model = directory.live(),
                .huge_page_bytes = huge_page_bytes});
@@ -203,6 +211,10 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
   launcher.control().header().cursor.store(plan.first_batch);
   launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
   if (plan.group) launcher.on_death([&plan](const WorkerExit&) { plan.group->abort(); });
+  const auto release = [](const TrainPlan* ended) {
+    if (ended->gpu) detail::GpuTraining::release(ended->shared().gpu);
+  };
+  const std::unique_ptr<const TrainPlan, decltype(release)> gpu_memory(&plan, release);
   TrainResult result;
   result.engine = plan.engine;
   Speedometer speedometer;

@@ -28,6 +28,8 @@ struct Evaluation {
 /// What was settled before the first step.
 struct TrainStart {
   Engine engine = Engine::automatic;  ///< the one that computes the steps: never automatic
+  std::optional<int> gpu;             ///< whose memory holds the training; none: it is on CPUs
+  std::string why_no_gpu;             ///< where `TrainerOptions::device` was "auto"
   std::int64_t parameters = 0;        ///< how many, buffers included
   std::filesystem::path live_model;   ///< the link to them
   std::uint64_t huge_page_bytes = 0;  ///< of the parameters' and the optimizer's memory, so much lies in huge pages

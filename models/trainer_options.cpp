@@ -1,5 +1,9 @@
 #include "models/trainer_options.h"
 
+#include <charconv>
+#include <string_view>
+#include <system_error>
+
 #include <fmt/format.h>
 
 #include "runtime/core/error.h"
@@ -46,6 +50,19 @@ std::string to_string(Engine engine) {
       return "own";
   }
   return "?";
+}
+
+std::optional<int> gpu_named(const std::string& device) {
+  constexpr std::string_view kNumbered = "cuda:";
+  if (device == "cpu") return {};
+  if (device == "auto" || device == "cuda") return 0;
+  int gpu = -1;
+  const bool is_numbered = device.starts_with(kNumbered);
+  const char* const end = device.data() + device.size();
+  const auto result = std::from_chars(device.data() + (is_numbered ? kNumbered.size() : 0), end, gpu);
+  require(is_numbered && result.ptr == end && result.ec == std::errc() && gpu >= 0,
+          "a device is auto, cpu, cuda, or cuda:N for GPU N, but not {}", device);
+  return gpu;
 }
 
 }  // namespace hogpen

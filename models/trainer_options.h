@@ -49,6 +49,10 @@ struct TrainerOptions {
   LauncherOptions launcher;
   UpdateMode mode = UpdateMode::hogwild;
   Engine engine = Engine::automatic;
+  /// "cpu"; "cuda" or "cuda:N": parameters, optimizer state and samples lie in that GPU's memory; "auto": a GPU if one
+  /// can be used, else CPUs. With `step` on a GPU, the caller's program loads what it uses of LibTorch's CUDA
+  /// libraries.
+  std::string device = "cpu";
   StepFactory step;  ///< computes the steps instead of an engine: `engine` is left automatic. See models/train_step.h
   Replicas replicas = Replicas::one;      ///< others with modes hogwild and atomic only
   int merge_every = 4;                    ///< steps of a worker between two merges of its replica
@@ -74,5 +78,8 @@ struct TrainerOptions {
 /// "auto", "fused" or "autograd". Throws: UsageError for another name.
 [[nodiscard]] Engine engine_named(const std::string& name);
 [[nodiscard]] std::string to_string(Engine engine);
+/// Which GPU a device's name stands for or, "auto", is looked for first; none for "cpu". Throws: UsageError for another
+/// name.
+[[nodiscard]] std::optional<int> gpu_named(const std::string& device);
 
 }  // namespace hogpen

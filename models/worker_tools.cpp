@@ -10,9 +10,10 @@ namespace {
 // With OnNan::skip: so many bad steps in a row mean that the parameters themselves are lost.
 constexpr int kMostSkippedInARow = 100;
 
-std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model) {
+std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, at::Tensor samples_on_gpu) {
   const std::int64_t batch_size = std::min(plan.options.batch_size, plan.data.train.size());
-  BatchBuffer buffer(plan.data.train, plan.normalization, batch_size, model.model().takes_images);
+  BatchBuffer buffer(plan.data.train, plan.normalization, batch_size, model.model().takes_images,
+                     std::move(samples_on_gpu));
   if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size);
   if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
   return make_fused_step(model, std::move(buffer), batch_size);
@@ -51,13 +52,13 @@ void diverge(const TrainPlan& plan, Worker& worker, std::uint64_t batch) {
 
 }  // namespace
 
-WorkerTools::WorkerTools(const TrainPlan& plan, const Worker& worker)
-    : model(plan.factory(), plan.model),
+WorkerTools::WorkerTools(const TrainPlan& plan, const Worker& worker, const std::optional<GpuTraining>& gpu)
+    : model(plan.factory(), gpu ? gpu->model : plan.model),
       replica(join_replica(plan, worker, model)),
-      step(make_step(plan, model)),
+      step(make_step(plan, model, gpu ? gpu->samples : at::Tensor())),
       // In mode sync rank 0 updates for all, and there is one row of state.
-      optimizer(plan.options.optimizer, model.flat(), plan.optimizer_state, worker.rank() % plan.optimizer_copies,
-                write_of_optimizer(plan)),
+      optimizer(plan.options.optimizer, model.flat(), gpu ? gpu->optimizer_state : plan.optimizer_state,
+                worker.rank() % plan.optimizer_copies, write_of_optimizer(plan)),
       sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 
 bool NanWatch::admits(double loss, std::uint64_t batch) {

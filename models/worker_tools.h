@@ -18,7 +18,8 @@ namespace hogpen::detail {
 ///
 /// Sharing: one object a worker. Owns: shares of the plan's memory.
 struct WorkerTools {
-  WorkerTools(const TrainPlan& plan, const Worker& worker);
+  /// `gpu`: where the training lies on a GPU; none: the plan's own memory.
+  WorkerTools(const TrainPlan& plan, const Worker& worker, const std::optional<GpuTraining>& gpu);
 
   SharedModel model;
   std::optional<Replica> replica;

@@ -1,9 +1,8 @@
 #include "runtime/cluster/nccl_library.h"
 
-#include <c10/core/DeviceType.h>
 #include <dlfcn.h>
 
-#include <filesystem>
+#include "runtime/core/libtorch.h"
 
 namespace hogpen {
 namespace {
@@ -24,10 +23,7 @@ std::string file_of(const void* function) {
 
 /// Where the wheel that LibTorch was linked with lies: what LibTorch's own RPATH says.
 std::string beside_libtorch() {
-  std::error_code ignored;
-  const std::string libc10 = file_of(reinterpret_cast<const void*>(&c10::DeviceTypeName));
-  const auto directory = std::filesystem::canonical(libc10, ignored).parent_path();
-  return (directory / "../../nvidia/nccl/lib" / kName).lexically_normal();
+  return (libtorch_directory() / "../../nvidia/nccl/lib" / kName).lexically_normal();
 }
 
 void* open_first() {

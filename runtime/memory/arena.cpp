@@ -1,7 +1,5 @@
 #include "runtime/memory/arena.h"
 
-#include <c10/core/Storage.h>
-#include <c10/core/TensorImpl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/memory/layout_table.h"
+#include "runtime/memory/view.h"
 
 namespace hogpen {
 namespace {
@@ -19,41 +18,21 @@ constexpr const char* kFile = "shared memory";
 // A header of fewer is parsed in less than 50 microseconds, and other readers find no filler in their models.
 constexpr std::size_t kTensorsWithTable = 100;
 
-// Every tensor of an Arena holds this Storage, and the Storage holds its memory: a Segment or DeviceMemory. So tensors
-// need no Arena to live, and a view costs no allocation but its TensorImpl.
-template <class Memory>
-c10::Storage share_storage(Memory memory, std::size_t begin, std::size_t size_bytes, c10::Device device) {
-  std::byte* data = memory.data() + begin;
-  auto* keeper = new Memory(std::move(memory));
-  at::DataPtr pointer(data, keeper, [](void* context) { delete static_cast<Memory*>(context); }, device);
-  return {c10::Storage::use_byte_size_t(), size_bytes, std::move(pointer)};
-}
-
-// What at::from_blob makes, without its way through the dispatcher.
-at::Tensor make_view(const c10::Storage& storage, c10::ScalarType dtype, std::size_t offset, c10::IntArrayRef shape) {
-  const bool is_on_gpu = storage.device_type() == c10::DeviceType::CUDA;
-  auto tensor = at::detail::make_tensor<c10::TensorImpl>(
-      c10::Storage(storage), c10::DispatchKeySet(is_on_gpu ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU),
-      c10::scalarTypeToTypeMeta(dtype));
-  c10::TensorImpl* impl = tensor.unsafeGetTensorImpl();
-  impl->set_storage_offset(static_cast<std::int64_t>(offset / c10::elementSize(dtype)));
-  impl->set_sizes_contiguous(shape);
-  return tensor;
-}
-
 }  // namespace
 
+// Every tensor of an Arena holds its Storage, and the Storage holds its memory. So tensors need no Arena to live, and a
+// view costs no allocation but its TensorImpl.
 struct Arena::State {
   State(Segment segment_in, LayoutTable table_in, std::optional<SafetensorsHeader> header_in)
       : segment(std::move(segment_in)),
         table(std::move(table_in)),
-        storage(share_storage(segment, table.data_begin(), table.data_bytes(), c10::DeviceType::CPU)),
+        storage(storage_in(segment, table.data_begin(), table.data_bytes(), c10::DeviceType::CPU)),
         header(std::move(header_in)) {}
   State(const Arena& host, DeviceMemory memory)
       : segment(host.segment()),
         table(LayoutTable::of(host.header())),
-        storage(share_storage(memory, 0, memory.size_bytes(),
-                              c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu())))),
+        storage(storage_in(memory, 0, memory.size_bytes(),
+                           c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu())))),
         header(host.header()) {}
 
   Segment segment;
@@ -115,7 +94,7 @@ at::Tensor Arena::tensor(std::string_view name) const {
 at::Tensor Arena::tensor(std::size_t index) const {
   require(index < state_->table.size(), "tensor {} must be one of {}", index, state_->table.size());
   const LayoutTable::Entry entry = state_->table.entry(index);
-  return make_view(state_->storage, entry.dtype, entry.begin, entry.shape);
+  return view_in(state_->storage, entry.dtype, entry.begin, entry.shape);
 }
 
 at::Tensor Arena::flat(std::size_t begin, std::size_t end) const {
@@ -124,7 +103,7 @@ at::Tensor Arena::flat(std::size_t begin, std::size_t end) const {
           "the range [{}, {}) must lie in the {} bytes of data, on multiples of {}", begin, end, data_bytes,
           sizeof(float));
   const auto numel = static_cast<std::int64_t>((end - begin) / sizeof(float));
-  return make_view(state_->storage, c10::ScalarType::Float, begin, numel);
+  return view_in(state_->storage, c10::ScalarType::Float, begin, numel);
 }
 
 const SafetensorsHeader& Arena::header() const {

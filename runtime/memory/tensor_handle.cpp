@@ -10,6 +10,7 @@
 #include "runtime/core/error.h"
 #include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/shared_storage.h"
+#include "runtime/memory/view.h"
 
 namespace hogpen {
 namespace {
@@ -78,12 +79,6 @@ bool fits(const Wire& wire, c10::IntArrayRef sizes, c10::IntArrayRef strides, st
   return !is_too_large && end <= wire.place.size_bytes / element_bytes;
 }
 
-// What at::from_blob makes, without its way through the dispatcher.
-at::Tensor make_tensor(c10::Storage storage, caffe2::TypeMeta dtype) {
-  const c10::DispatchKey key = storage.device().is_cuda() ? c10::DispatchKey::CUDA : c10::DispatchKey::CPU;
-  return at::detail::make_tensor<c10::TensorImpl>(std::move(storage), c10::DispatchKeySet(key), dtype);
-}
-
 }  // namespace
 
 void share_memory(const at::Tensor& tensor) {
@@ -102,7 +97,7 @@ at::Tensor empty_shared(c10::IntArrayRef sizes, c10::ScalarType dtype, c10::Devi
   }
   // The product of all sizes but a zero may overflow, too; such a tensor has no elements, and nobody needs it.
   if (is_too_large) throw UsageError(fmt::format("a tensor of {} does not fit into any memory", c10::str(sizes)));
-  at::Tensor tensor = make_tensor(new_shared_storage(size_bytes, device), type);
+  at::Tensor tensor = tensor_in(new_shared_storage(size_bytes, device), type);
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous(sizes);
   return tensor;
 }
@@ -145,7 +140,7 @@ at::Tensor read_tensor(std::span<const std::byte>& bytes) {
   const c10::IntArrayRef steps(strides.data(), wire.dims);
   const caffe2::TypeMeta dtype = c10::scalarTypeToTypeMeta(static_cast<c10::ScalarType>(wire.dtype));
   if (!fits(wire, shape, steps, dtype.itemsize())) throw Error("a tensor of a message must lie in its storage");
-  at::Tensor tensor = make_tensor(storage_at(wire.place), dtype);
+  at::Tensor tensor = tensor_in(storage_at(wire.place), dtype);
   c10::TensorImpl* impl = tensor.unsafeGetTensorImpl();
   impl->set_sizes_and_strides(shape, steps, wire.storage_offset);
   if ((wire.flags & kConjugate) != 0) impl->_set_conj(true);

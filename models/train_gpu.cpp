@@ -1,0 +1,97 @@
+#include "models/train_gpu.h"
+
+#include <span>
+#include <thread>
+#include <utility>
+
+#include "models/train_plan.h"
+#include "runtime/memory/device_board.h"
+#include "runtime/memory/view.h"
+
+namespace hogpen::detail {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kLookUp = 1ms;  // how often a worker looks whether the memory is there
+constexpr std::size_t kPage = std::size_t{2} << 20;
+
+/// What lies in the host's memory for a piece, and its layout.
+struct Source {
+  std::span<const std::byte> bytes;
+  std::uint64_t layout_hash = 0;
+};
+
+Source source_of(const TrainPlan& plan, GpuPieces::Piece piece) {
+  switch (piece) {
+    case GpuPieces::model:
+      return {plan.model.data(), plan.model.layout_hash()};
+    case GpuPieces::optimizer_state:
+      return {plan.optimizer_state.data(), plan.optimizer_state.layout_hash()};
+    default:
+      return {plan.data.train.samples().bytes(), 0};
+  }
+}
+
+DeviceMemory make_piece(const TrainPlan& plan, GpuPieces::Piece piece) {
+  const Source source = source_of(plan, piece);
+  auto memory = DeviceMemory::create(*plan.gpu, source.bytes.size(), {.layout_hash = source.layout_hash});
+  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(memory.data()), static_cast<const void*>(source.bytes.data()),
+                     source.bytes.size());
+  const BlockId block = memory.post();
+  retain(block);
+  plan.shared().gpu.blocks[piece].store(static_cast<std::uint64_t>(block));
+  return memory;
+}
+
+DeviceMemory find_or_make(const TrainPlan& plan, GpuPieces::Piece piece) {
+  const auto block = static_cast<BlockId>(plan.shared().gpu.blocks[piece].load());
+  return block == BlockId::none ? make_piece(plan, piece) : DeviceMemory::find(block);
+}
+
+at::Tensor as_bytes(DeviceMemory memory) {
+  const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu()));
+  const std::size_t size = memory.size_bytes();
+  return view_in(storage_in(std::move(memory), 0, size, device), c10::ScalarType::Byte, 0,
+                 static_cast<std::int64_t>(size));
+}
+
+GpuTraining open(const TrainPlan& plan) {
+  return {.model = plan.model.on(find_or_make(plan, GpuPieces::model)),
+          .optimizer_state = plan.optimizer_state.on(find_or_make(plan, GpuPieces::optimizer_state)),
+          .samples = as_bytes(find_or_make(plan, GpuPieces::samples))};
+}
+
+}  // namespace
+
+GpuTraining GpuTraining::make(const TrainPlan& plan) {
+  GpuTraining made = open(plan);
+  plan.shared().gpu.are_ready.store(1);
+  return made;
+}
+
+std::optional<GpuTraining> GpuTraining::wait_for(const TrainPlan& plan, const Worker& worker) {
+  while (plan.shared().gpu.are_ready.load() == 0) {
+    if (worker.should_stop()) return {};
+    std::this_thread::sleep_for(kLookUp);
+  }
+  return open(plan);
+}
+
+std::size_t GpuTraining::needed_bytes(const Arena& model, const Arena& optimizer_state, const Segment& samples) {
+  std::size_t bytes = 0;
+  for (const std::size_t size : {model.data().size(), optimizer_state.data().size(), samples.size_bytes()}) {
+    bytes += (size + kPage - 1) / kPage * kPage;
+  }
+  return bytes;
+}
+
+void GpuTraining::release(GpuPieces& pieces) noexcept {
+  for (auto& block : pieces.blocks) {
+    const auto id = static_cast<BlockId>(block.exchange(0));
+    if (id != BlockId::none) hogpen::release(id);
+  }
+  forget_dead_device_memory();
+}
+
+}  // namespace hogpen::detail

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+#include "runtime/memory/arena.h"
+#include "runtime/process/worker.h"
+
+namespace hogpen::detail {
+
+struct TrainPlan;
+
+/// What a training has in a GPU's memory, as the family knows it: the blocks that stand for the pieces. Each is kept by
+/// a share that belongs to no process, until the launcher releases it.
+///
+/// Sharing: shared memory, written by the keeper, read by all.
+struct GpuPieces {
+  enum Piece : std::size_t { model, optimizer_state, samples, count };
+
+  std::array<std::atomic<std::uint64_t>, count> blocks{};
+  std::atomic<std::uint32_t> are_ready{0};
+};
+
+/// One process's view of a training in GPU memory.
+///
+/// The keeper makes the pieces and fills them from the host's; workers attach when they are ready. A keeper that
+/// replaces a dead one finds what that one had made, and makes the rest.
+///
+/// Sharing: the object is one process's or thread's; the memory is shared. Owns: shares of the memory.
+struct GpuTraining {
+  Arena model;
+  Arena optimizer_state;
+  at::Tensor samples;  ///< uint8 [bytes of Dataset::samples]
+
+  /// For the keeper. Throws: what `DeviceMemory::create` and `find` throw.
+  [[nodiscard]] static GpuTraining make(const TrainPlan& plan);
+  /// For a worker; none when the run ends before the keeper has made it. Throws: what `DeviceMemory::find` throws.
+  [[nodiscard]] static std::optional<GpuTraining> wait_for(const TrainPlan& plan, const Worker& worker);
+
+  /// How much memory a GPU must have for it.
+  [[nodiscard]] static std::size_t needed_bytes(const Arena& model, const Arena& optimizer_state,
+                                                const Segment& samples);
+  /// For the launcher, when all have ended: the driver frees what nobody else has.
+  static void release(GpuPieces& pieces) noexcept;
+};
+
+}  // namespace hogpen::detail

@@ -1,0 +1,27 @@
+#include "runtime/core/libtorch.h"
+
+#include <c10/core/DeviceType.h>
+#include <dlfcn.h>
+
+#include <system_error>
+
+#include "runtime/core/error.h"
+
+namespace hogpen {
+
+std::filesystem::path libtorch_directory() {
+  Dl_info info = {};
+  if (::dladdr(reinterpret_cast<const void*>(&c10::DeviceTypeName), &info) == 0 || !info.dli_fname) return {};
+  std::error_code ignored;
+  return std::filesystem::canonical(info.dli_fname, ignored).parent_path();
+}
+
+void load_libtorch_cuda() {
+  const std::string file = libtorch_directory() / "libtorch_cuda.so";
+  if (::dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL)) return;
+  const char* const reason = ::dlerror();
+  throw DeviceError(fmt::format("LibTorch's CUDA libraries cannot be loaded: {}", reason ? reason : file),
+                    "install the whole of torch, with its dependencies: pip install torch==2.11.0");
+}
+
+}  // namespace hogpen

@@ -1,0 +1,258 @@
+// Training in the memory of a GPU, on the fake driver: who makes, finds and frees the memory, whoever is killed at
+// whatever step. The training step is the test's own, since no kernel runs there: it counts, in memory that all workers
+// of the training share.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <torch/nn/module.h>
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "models/checkpoint.h"
+#include "models/train_device.h"
+#include "models/train_step.h"
+#include "models/trainer.h"
+#include "runtime/core/error.h"
+#include "runtime/memory/segment_board.h"
+#include "tests/footprint.h"
+#include "tests/forked.h"
+
+namespace hogpen {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+constexpr const char* kText = "Linear(64,4)";
+constexpr std::int64_t kSteps = 60;
+
+/// Adds 1 to the first parameter: on the fake driver an address of the GPU is one of the host.
+class CountingStep final : public TrainStep {
+ public:
+  CountingStep(SharedModel& model, fs::path victim) : model_(model), victim_(std::move(victim)) {}
+
+  double forward(std::span<const std::uint32_t>) override {
+    EXPECT_TRUE(model_.flat().is_cuda());
+    std::this_thread::sleep_for(1ms);
+    if (fs::remove(victim_)) ::raise(SIGKILL);  // one worker alone
+    return 1.0;
+  }
+  void backward() override {}
+  bool update(double) override {
+    auto& count = *static_cast<float*>(model_.flat().mutable_data_ptr());
+    std::atomic_ref<float>(count).fetch_add(1.0F);
+    return true;
+  }
+
+ private:
+  SharedModel& model_;
+  fs::path victim_;
+};
+
+class GpuTraining : public LeavesNothing<> {
+ protected:
+  void SetUp() override {
+    LeavesNothing::SetUp();
+    at::set_num_threads(1);  // The tests fork: no parallel region may have run here.
+    std::string pattern = (fs::temp_directory_path() / "hogpen-gpu-XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  void TearDown() override {
+    fs::remove_all(directory_);
+    int notes = 0;
+    clean_board([&](FileId) {
+      ++notes;
+      return false;
+    });
+    EXPECT_EQ(notes, 0) << "descriptors of GPU memory are left";
+    LeavesNothing::TearDown();
+  }
+
+  [[nodiscard]] TrainerOptions options(const std::string& run) const {
+    TrainerOptions some;
+    some.launcher = {.workers = 2, .threads_per_worker = 1};
+    some.device = "cuda:1";
+    some.max_steps = kSteps;
+    some.batch_size = 32;
+    some.run_directory = directory_ / run;
+    some.step = [victim = directory_ / "victim"](SharedModel& model, const BatchBuffer&, std::int64_t) {
+      return std::make_unique<CountingStep>(model, victim);
+    };
+    return some;
+  }
+
+  static Model make_zeros() {
+    Model model = parse_model(kText);
+    const c10::NoGradGuard no_gradients;
+    for (const at::Tensor& parameter : model.module->parameters()) parameter.zero_();
+    return model;
+  }
+
+  static Trainer trainer(const TrainerOptions& some) {
+    return Trainer(make_zeros, kText, {Dataset::synthetic(1000, 8, 8, 4, 1), Dataset::synthetic(200, 8, 8, 4, 2)},
+                   some);
+  }
+
+  static float count_in(const TrainResult& result) {
+    const Arena arena = share_memory(*make_zeros().module);
+    load_safetensors(model_file(*result.checkpoint), arena);
+    const at::Tensor first = arena.tensor("0.weight");
+    return *static_cast<const float*>(first.const_data_ptr());
+  }
+
+  /// Trains in a child with the environment that `prepare` makes; the launcher is a zygote, which the test is not after
+  /// the first evaluation of its own.
+  static void alone(const std::function<void()>& body) {
+    EXPECT_EQ(exit_code_of_child([&] {
+                body();
+                return HasFailure() ? 1 : 0;
+              }),
+              0);
+  }
+
+  fs::path directory_;
+};
+
+TEST_F(GpuTraining, IsDoneInItsMemoryAndSavedFromThere) {
+  alone([&] {
+    Trainer one = trainer(options("plain"));
+    TrainStart start;
+    one.on_start([&](const TrainStart& told) { start = told; });
+    const TrainResult result = one.run();
+    EXPECT_EQ(start.gpu, 1);
+    EXPECT_EQ(start.engine, Engine::own);
+    EXPECT_TRUE(result.evaluation.has_value());
+    EXPECT_EQ(count_in(result), kSteps);
+  });
+}
+
+TEST_F(GpuTraining, GoesOnFromACheckpoint) {
+  alone([&] {
+    TrainerOptions some = options("resumed");
+    some.resume = trainer(some).run().checkpoint;
+    some.max_steps = 2 * kSteps;
+    EXPECT_EQ(count_in(trainer(some).run()), 2 * kSteps);
+  });
+}
+
+TEST_F(GpuTraining, SurvivesTheKillOfAWorker) {
+  alone([&] {
+    std::ofstream(directory_ / "victim") << "";
+    const TrainResult result = trainer(options("killed")).run();
+    ASSERT_EQ(result.launch.deaths.size(), 1);
+    EXPECT_EQ(result.launch.deaths[0].signal, SIGKILL);
+    EXPECT_EQ(count_in(result), kSteps - 1);  // its batch went with it
+  });
+}
+
+/// Runs trainings in which the process of that name is killed at its first, second, … call of the driver, until it
+/// makes fewer. All must end as if nothing had been.
+void kill_at_every_call(const std::string& name, const fs::path& directory,
+                        const std::function<TrainResult(const std::string& run)>& train) {
+  const fs::path file = directory / "killed";
+  int kills = 0;
+  for (int call = 1;; ++call) {
+    ::setenv("FAKE_KILL", fmt::format("{}:{}:{}", name, call, file.string()).c_str(), 1);
+    const TrainResult result = train(fmt::format("{}-{}", name, call));
+    if (!fs::remove(file)) break;
+    ++kills;
+    ASSERT_EQ(result.launch.deaths.size(), 1) << "call " << call;
+    EXPECT_EQ(result.launch.deaths[0].signal, SIGKILL) << "call " << call;
+  }
+  EXPECT_GT(kills, 10);
+}
+
+TEST_F(GpuTraining, SurvivesTheKillOfTheKeeperAtAnyCallOfTheDriver) {
+  alone([&] {
+    kill_at_every_call("hogpen-keeper", directory_, [&](const std::string& run) {
+      const TrainResult result = trainer(options(run)).run();
+      EXPECT_EQ(count_in(result), kSteps) << run;
+      return result;
+    });
+  });
+}
+
+TEST_F(GpuTraining, SurvivesTheKillOfAWorkerAtAnyCallOfTheDriver) {
+  alone([&] {
+    kill_at_every_call("hogpen-0", directory_, [&](const std::string& run) {
+      const TrainResult result = trainer(options(run)).run();
+      EXPECT_EQ(count_in(result), kSteps) << run;
+      return result;
+    });
+  });
+}
+
+TEST_F(GpuTraining, IsRefusedWithAReasonWhereThereIsNoGpu) {
+  alone([&] {
+    ::setenv("FAKE_GPUS", "0", 1);
+    try {
+      (void)trainer(options("none")).run();
+      ADD_FAILURE();
+    } catch (const DeviceError& error) {
+      EXPECT_STREQ(error.what(), "the NVIDIA driver has no GPU to offer");
+      EXPECT_EQ(error.hint(), "--device auto falls back to CPUs");
+    }
+  });
+  alone([&] {
+    TrainerOptions some = options("seventh");
+    some.device = "cuda:7";
+    EXPECT_THROW((void)trainer(some).run(), DeviceError);
+  });
+}
+
+TEST_F(GpuTraining, FallsBackToCpusAndSaysWhy) {
+  alone([&] {
+    ::setenv("FAKE_GPUS", "0", 1);
+    TrainerOptions some = options("fallback");
+    some.device = "auto";
+    const auto device = detail::choose_device(some, 1);
+    EXPECT_FALSE(device.gpu.has_value());
+    EXPECT_EQ(device.reason, "the NVIDIA driver has no GPU to offer");
+  });
+  alone([&] {
+    TrainerOptions some = options("sync");
+    some.device = "auto";
+    EXPECT_EQ(detail::choose_device(some, 1).gpu, 0);
+    some.mode = UpdateMode::sync;
+    EXPECT_EQ(detail::choose_device(some, 1).reason, "on a GPU the modes are hogwild and atomic, not sync");
+    some.device = "cuda";
+    EXPECT_THROW((void)detail::choose_device(some, 1), UsageError);
+  });
+}
+
+TEST_F(GpuTraining, SaysHowMuchMemoryIsWanting) {
+  alone([&] {
+    const TrainerOptions some = options("large");
+    try {
+      (void)detail::choose_device(some, std::size_t{5} << 30);
+      ADD_FAILURE();
+    } catch (const DeviceError& error) {
+      EXPECT_STREQ(error.what(), "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
+    }
+    EXPECT_EQ(detail::choose_device(some, std::size_t{1} << 30).gpu, 1);
+  });
+}
+
+TEST_F(GpuTraining, NeedsADeviceThatHasAName) {
+  EXPECT_EQ(gpu_named("cpu"), std::nullopt);
+  EXPECT_EQ(gpu_named("cuda"), 0);
+  EXPECT_EQ(gpu_named("auto"), 0);
+  EXPECT_EQ(gpu_named("cuda:12"), 12);
+  for (const char* name : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:0,1", "CUDA"}) {
+    EXPECT_THROW((void)gpu_named(name), UsageError) << name;
+  }
+}
+
+}  // namespace
+}  // namespace hogpen
