@@ -107,6 +107,16 @@ void adagrad_cuda(Write write, float* parameters, const float* gradients, float*
 void rmsprop_cuda(Write write, float* parameters, const float* gradients, float* square_avg, float* momentum_buffer,
                   std::size_t n, const RmspropScalars* scalars, const float* loss, CUstream_st* stream);
 
+/// Begins a step of the updates on the GPU, asynchronous on `stream` and to be captured, as they are: adds 1 to
+/// `*steps`, which other workers may be counting in too, and sets `*step` to the sum and `*lr` to `*next_lr`: members
+/// of the scalars that the step's updates take. Where `*loss` is NaN or infinite, nothing is written.
+///
+/// Device: `next_lr` may be page-locked memory of the host, so that the host can change it between two replays; all
+/// else is memory of the current device. Accuracy: no step is lost. Requires: `*next_lr` stays as it is until the
+/// kernel has run; `step` is null for scalars that have none. Throws: as `sgd_cuda`.
+void begin_step_cuda(std::int64_t* steps, const double* next_lr, double* lr, std::int64_t* step, const float* loss,
+                     CUstream_st* stream);
+
 /// `merge` on the GPU, asynchronous on `stream`. Device, Throws: as `sgd_cuda`.
 void merge_cuda(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n,
                 CUstream_st* stream);

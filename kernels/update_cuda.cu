@@ -50,13 +50,17 @@ __device__ void for_each_pack(std::size_t n, const F& f) {
   for (std::size_t i = packs * kWidth + thread; i < n; i += threads) f(std::integral_constant<std::size_t, 1>{}, i);
 }
 
+__device__ bool is_to_update(const float* loss) {
+  return loss == nullptr || isfinite(*loss);
+}
+
 /// The rule of these scalars; one thread makes it for its block, since it takes doubles, and the scalars may lie in the
 /// host's memory. Null where the loss is given and is no number. To be called by all threads of a block.
 template <class Rule, class Scalars>
 __device__ const Rule* rule_of_block(const Scalars* scalars, const float* loss) {
   __shared__ alignas(Rule) unsigned char place[sizeof(Rule)];
   __shared__ const Rule* rule;
-  if (threadIdx.x == 0) rule = loss == nullptr || isfinite(*loss) ? new (place) Rule(*scalars) : nullptr;
+  if (threadIdx.x == 0) rule = is_to_update(loss) ? new (place) Rule(*scalars) : nullptr;
   __syncthreads();
   return rule;
 }
@@ -142,6 +146,15 @@ __global__ void update_atomically(const Scalars* scalars, const float* loss, Ope
   const Rule rule = *shared;
   for_each_pack<kWidth>(m.n,
                         [&](auto width, std::size_t i) { update_pack_atomically<decltype(width)::value>(rule, m, i); });
+}
+
+__global__ void begin_step(std::int64_t* steps, const double* next_lr, double* lr, std::int64_t* step,
+                           const float* loss) {
+  if (!is_to_update(loss)) return;
+  static_assert(sizeof(unsigned long long) == sizeof *steps);
+  const unsigned long long before = atomicAdd(reinterpret_cast<unsigned long long*>(steps), 1ULL);
+  if (step != nullptr) *step = static_cast<std::int64_t>(before) + 1;
+  *lr = *static_cast<const volatile double*>(next_lr);
 }
 
 // As in update.cpp.
@@ -237,6 +250,12 @@ void rmsprop_cuda(Write write, float* parameters, const float* gradients, float*
     launch<detail::RmspropMomentumRule>(write, {parameters, gradients, {square_avg, momentum_buffer}, n}, scalars, loss,
                                         stream);
   }
+}
+
+void begin_step_cuda(std::int64_t* steps, const double* next_lr, double* lr, std::int64_t* step, const float* loss,
+                     CUstream_st* stream) {
+  begin_step<<<1, 1, 0, stream>>>(steps, next_lr, lr, step, loss);
+  detail::cuda_ok(cudaGetLastError(), "launch of the beginning of an optimizer's step on the GPU");
 }
 
 void merge_cuda(Write to_center, Write to_replica, float* center, float* replica, float* base, std::size_t n,

@@ -34,6 +34,10 @@ void rmsprop_cuda(Write, float*, const float*, float*, float*, std::size_t, cons
   no_cuda();
 }
 
+void begin_step_cuda(std::int64_t*, const double*, double*, std::int64_t*, const float*, CUstream_st*) {
+  no_cuda();
+}
+
 void merge_cuda(Write, Write, float*, float*, float*, std::size_t, CUstream_st*) {
   no_cuda();
 }

@@ -7,7 +7,10 @@
 #include <cmath>
 #include <utility>
 
+#include "models/optimizer_gpu.h"
+#include "models/optimizer_scalars.h"
 #include "runtime/core/error.h"
+#include "runtime/memory/cuda_stream.h"
 
 namespace hogpen {
 namespace {
@@ -44,6 +47,15 @@ void check_fraction(const char* field, double value) {
 
 void check_unused(const char* field, bool is_default, OptimizerKind kind) {
   require(is_default, "{} is set, but {} does not use it", field, to_string(kind));
+}
+
+std::string name_of(c10::Device device) {
+  return device.is_cpu() ? "the CPU" : fmt::format("GPU {}", static_cast<int>(device.index()));
+}
+
+/// Whatever number is given to the CPU.
+bool is_on(c10::Device one, c10::Device other) {
+  return one == other || (one.is_cpu() && other.is_cpu());
 }
 
 /// The tensor of that name in the state, if it is what `state_specs` says.
@@ -107,9 +119,12 @@ std::vector<TensorSpec> Optimizer::state_specs(const OptimizerOptions& options, 
 Optimizer::Optimizer(const OptimizerOptions& options, at::Tensor parameters, Arena state, int rank,
                      kernels::Write write)
     : options_(options), parameters_(std::move(parameters)), state_(std::move(state)), write_(write) {
-  require(parameters_.is_cpu() && parameters_.scalar_type() == c10::ScalarType::Float && parameters_.dim() == 1 &&
-              parameters_.is_contiguous(),
-          "an optimizer's parameters must be one contiguous 1-D float32 tensor on the CPU");
+  require((parameters_.is_cpu() || parameters_.is_cuda()) && parameters_.scalar_type() == c10::ScalarType::Float &&
+              parameters_.dim() == 1 && parameters_.is_contiguous(),
+          "an optimizer's parameters must be one contiguous 1-D float32 tensor on the CPU or a GPU");
+  require(is_on(parameters_.device(), state_.device()),
+          "an optimizer's state must lie where the parameters lie: on {}, but it lies on {}",
+          name_of(parameters_.device()), name_of(state_.device()));
   flat_ = parameters_.data_ptr<float>();
   const std::int64_t numel = parameters_.numel();
   const std::int64_t copies = state_.tensor("step").numel();
@@ -120,15 +135,40 @@ Optimizer::Optimizer(const OptimizerOptions& options, at::Tensor parameters, Are
     buffers_[i] = state_tensor(state_, specs[i]).data_ptr<float>() + row * numel;
   }
   step_ = state_tensor(state_, specs.back()).data_ptr<std::int64_t>() + row;
+  if (parameters_.is_cuda()) on_gpu_ = std::make_shared<detail::GpuSteps>(options_, parameters_.device(), write_);
 }
 
 void Optimizer::step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients) {
-  require(slices.size() == gradients.size(), "{} slices, but {} gradients", slices.size(), gradients.size());
-  for (std::size_t i = 0; i < slices.size(); ++i) check(slices[i], gradients[i]);
+  if (on_gpu_ != nullptr) {
+    wait_for_current_stream(parameters_.device());
+    set_lr(lr);
+    enqueue(slices, gradients);
+    return wait_for_current_stream(parameters_.device());
+  }
+  check(slices, gradients);
   const std::int64_t count = next_step();
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    if (gradients[i].defined()) update(lr, count, slices[i], gradients[i].const_data_ptr<float>());
+    if (gradients[i].defined()) update(lr, count, arrays(slices[i], gradients[i]));
   }
+}
+
+void Optimizer::enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients, const float* loss) {
+  detail::GpuSteps& gpu = on_gpu();
+  check(slices, gradients);
+  CUstream_st* const stream = gpu.stream();
+  gpu.begin(step_, loss, stream);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (gradients[i].defined()) gpu.update(arrays(slices[i], gradients[i]), loss, stream);
+  }
+}
+
+void Optimizer::set_lr(double lr) {
+  on_gpu().set_lr(lr);
+}
+
+detail::GpuSteps& Optimizer::on_gpu() const {
+  require(on_gpu_ != nullptr, "this optimizer's parameters lie on the CPU, where `step` is all there is");
+  return *on_gpu_;
 }
 
 // Relaxed: the counter orders nothing. Two workers may take each other's turn with the state, as in every Hogwild step.
@@ -139,11 +179,17 @@ std::int64_t Optimizer::next_step() noexcept {
 
 bool Optimizer::is_plain_sgd() const noexcept {
   return options_.kind == OptimizerKind::sgd && options_.momentum == 0.0 && options_.weight_decay == 0.0 &&
-         write_ == kernels::Write::plain;
+         write_ == kernels::Write::plain && on_gpu_ == nullptr;
 }
 
-std::int64_t Optimizer::steps() const noexcept {
+std::int64_t Optimizer::steps() const {
+  if (on_gpu_ != nullptr) return on_gpu_->count(step_);
   return std::atomic_ref(*step_).load(std::memory_order_relaxed);
+}
+
+void Optimizer::check(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients) const {
+  require(slices.size() == gradients.size(), "{} slices, but {} gradients", slices.size(), gradients.size());
+  for (std::size_t i = 0; i < slices.size(); ++i) check(slices[i], gradients[i]);
 }
 
 void Optimizer::check(const FlatSlice& slice, const at::Tensor& gradient) const {
@@ -154,40 +200,36 @@ void Optimizer::check(const FlatSlice& slice, const at::Tensor& gradient) const 
   if (!gradient.defined()) return;
   require(gradient.numel() == slice.numel, "a gradient has {} elements, but its parameter, at {}, has {}",
           gradient.numel(), slice.offset, slice.numel);
-  require(gradient.is_cpu() && gradient.scalar_type() == c10::ScalarType::Float && gradient.is_contiguous(),
-          "the gradient of the parameter at {} must be a contiguous float32 tensor on the CPU", slice.offset);
+  require(is_on(parameters_.device(), gradient.device()) && gradient.scalar_type() == c10::ScalarType::Float &&
+              gradient.is_contiguous(),
+          "the gradient of the parameter at {} must be a contiguous float32 tensor on {}", slice.offset,
+          name_of(parameters_.device()));
 }
 
-void Optimizer::update(double lr, std::int64_t step, const FlatSlice& slice, const float* gradient) {
+detail::UpdateArrays Optimizer::arrays(const FlatSlice& slice, const at::Tensor& gradient) const {
+  const auto part = [&](float* buffer) { return buffer != nullptr ? buffer + slice.offset : nullptr; };
+  return {.parameters = flat_ + slice.offset,
+          .gradients = gradient.const_data_ptr<float>(),
+          .first = part(buffers_[0]),
+          .second = part(buffers_[1]),
+          .n = static_cast<std::size_t>(slice.numel)};
+}
+
+void Optimizer::update(double lr, std::int64_t step, const detail::UpdateArrays& a) {
   const OptimizerOptions& o = options_;
-  const auto n = static_cast<std::size_t>(slice.numel);
-  float* const parameters = flat_ + slice.offset;
-  float* const first = buffers_[0] != nullptr ? buffers_[0] + slice.offset : nullptr;
-  float* const second = buffers_[1] != nullptr ? buffers_[1] + slice.offset : nullptr;
   switch (o.kind) {
     case OptimizerKind::sgd:
-      return kernels::sgd(write_, parameters, gradient, first, n,
-                          {.lr = lr,
-                           .momentum = o.momentum,
-                           .dampening = o.dampening,
-                           .weight_decay = o.weight_decay,
-                           .nesterov = o.nesterov,
-                           .step = step});
+      return kernels::sgd(write_, a.parameters, a.gradients, a.first, a.n, detail::sgd_scalars(o, lr, step));
     case OptimizerKind::adam:
     case OptimizerKind::adamw: {
       const auto kernel = o.kind == OptimizerKind::adam ? kernels::adam : kernels::adamw;
-      return kernel(
-          write_, parameters, gradient, first, second, n,
-          {.lr = lr, .beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = o.weight_decay, .step = step});
+      return kernel(write_, a.parameters, a.gradients, a.first, a.second, a.n, detail::adam_scalars(o, lr, step));
     }
     case OptimizerKind::adagrad:
-      return kernels::adagrad(
-          write_, parameters, gradient, first, n,
-          {.lr = lr, .lr_decay = o.lr_decay, .eps = o.eps, .weight_decay = o.weight_decay, .step = step});
+      return kernels::adagrad(write_, a.parameters, a.gradients, a.first, a.n, detail::adagrad_scalars(o, lr, step));
     case OptimizerKind::rmsprop:
-      return kernels::rmsprop(
-          write_, parameters, gradient, first, second, n,
-          {.lr = lr, .alpha = o.alpha, .eps = o.eps, .momentum = o.momentum, .weight_decay = o.weight_decay});
+      return kernels::rmsprop(write_, a.parameters, a.gradients, a.first, a.second, a.n,
+                              detail::rmsprop_scalars(o, lr));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,11 @@
 #include "runtime/memory/arena.h"
 
 namespace hogpen {
+
+namespace detail {
+class GpuSteps;
+struct UpdateArrays;
+}  // namespace detail
 
 enum class OptimizerKind { sgd, adam, adamw, adagrad, rmsprop };
 
@@ -57,8 +63,9 @@ struct FlatSlice {
 /// replaces a dead one goes on with its state, and a checkpoint holds everybody's. A parameter's state lies where the
 /// parameter lies in the flat range. One step counter serves all parameters, where torch.optim has one for each.
 ///
-/// Sharing: one object a worker; the tensors behind it are shared memory.
-/// Owns: shares of the Arenas.
+/// Device: parameters, state and gradients all lie on the CPU, or all on one GPU.
+/// Sharing: one object a worker, and its copies with it; the tensors behind it are shared memory.
+/// Owns: shares of the Arenas; on a GPU a little memory, which must outlive what was enqueued or captured.
 class Optimizer {
  public:
   /// Throws: what `OptimizerOptions::check` throws.
@@ -68,7 +75,7 @@ class Optimizer {
   /// `parameters`: 1-D float32, the flat range of the model's Arena. `state`: an Arena of `state_specs`.
   ///
   /// Throws: UsageError naming the tensor of `state` that is absent or of another shape or dtype, or a rank it has no
-  /// row for.
+  /// row for, or for another device than the parameters'. On a GPU: what `use_gpu` throws.
   Optimizer(const OptimizerOptions& options, at::Tensor parameters, Arena state, int rank, kernels::Write write);
 
   /// One step: for each i, updates the parameters of `slices[i]` by `gradients[i]`. Allocates nothing and dispatches no
@@ -76,21 +83,41 @@ class Optimizer {
   ///
   /// Shapes: gradients[i] is contiguous and has slices[i].numel elements; an undefined one is skipped, as in PyTorch.
   /// Dtypes: float32. Sharing: parameters, and shared state, race with other workers' steps as `write` says.
-  /// Throws: UsageError for a gradient or a slice that does not fit, before anything is updated.
+  /// Throws: UsageError for a gradient or a slice that does not fit, before anything is updated. On a GPU: as
+  /// `enqueue`; it waits for LibTorch's current stream before and after the step.
   void step(double lr, std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients);
 
-  /// Whether a step is `parameters -= lr * gradients` with ordinary stores, and nothing else.
+  /// One step on the GPU, asynchronous on LibTorch's current stream. It may be captured in a CUDA graph, of which every
+  /// replay is a step: it counts itself in the state, and reads gradients, `*loss` and the learning rate when it runs.
+  /// Where `*loss` is NaN or infinite then, nothing is updated or counted.
+  ///
+  /// Shapes, Dtypes, Sharing: as `step`. Device: `loss` is memory of the GPU; null, and every step is made.
+  /// Requires: on a GPU; gradients stay where they are until the last step or replay is done.
+  /// Throws: as `step`, before anything is enqueued; std::runtime_error when a launch fails, or when hogpen was built
+  /// without CUDA.
+  void enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients, const float* loss = nullptr);
+  /// The learning rate of the steps that run from now on; 0 before the first call. It calls nothing of CUDA's: it
+  /// writes to page-locked memory that the step reads.
+  ///
+  /// Requires: on a GPU; all steps enqueued or replayed before have run, else they may take this rate.
+  void set_lr(double lr);
+
+  /// Whether, on the CPU, a step is `parameters -= lr * gradients` with ordinary stores, and nothing else.
   [[nodiscard]] bool is_plain_sgd() const noexcept;
-  /// Counts a step that somebody else made.
+  /// Counts a step that somebody else made. Requires: `is_plain_sgd`.
   void count_step() noexcept { (void)next_step(); }
 
-  /// Steps done so far with this worker's state: by this rank, or by all workers when the state is shared.
-  [[nodiscard]] std::int64_t steps() const noexcept;
+  /// Steps done so far with this worker's state: by this rank, or by all workers when the state is shared. On a GPU it
+  /// waits for LibTorch's current stream. Throws: CudaError.
+  [[nodiscard]] std::int64_t steps() const;
 
  private:
+  [[nodiscard]] detail::GpuSteps& on_gpu() const;
   std::int64_t next_step() noexcept;
+  void check(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients) const;
   void check(const FlatSlice& slice, const at::Tensor& gradient) const;
-  void update(double lr, std::int64_t step, const FlatSlice& slice, const float* gradient);
+  [[nodiscard]] detail::UpdateArrays arrays(const FlatSlice& slice, const at::Tensor& gradient) const;
+  void update(double lr, std::int64_t step, const detail::UpdateArrays& arrays);
 
   OptimizerOptions options_;
   at::Tensor parameters_;
@@ -99,6 +126,7 @@ class Optimizer {
   float* flat_ = nullptr;
   std::array<float*, 2> buffers_{};  // this worker's rows of the state, in the order of state_specs
   std::int64_t* step_ = nullptr;
+  std::shared_ptr<detail::GpuSteps> on_gpu_;  // null on the CPU
 };
 
 }  // namespace hogpen

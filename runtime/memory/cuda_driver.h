@@ -26,6 +26,7 @@ constexpr int kLeastGranularity = 0;      ///< CU_MEM_ALLOC_GRANULARITY_MINIMUM
 constexpr int kVirtualMemory = 102;       ///< CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
 constexpr int kCanGiveDescriptors = 103;  ///< CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
 constexpr unsigned kLazyPeerAccess = 1;   ///< CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS
+constexpr unsigned kForAllGpus = 3;       ///< CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
 constexpr int kReadOnly = 1;              ///< CU_MEM_ACCESS_FLAGS_PROT_READ
 constexpr int kReadWrite = 3;             ///< CU_MEM_ACCESS_FLAGS_PROT_READWRITE
 

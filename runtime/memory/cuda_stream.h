@@ -4,10 +4,15 @@
 
 #include <cstddef>
 
+#include "runtime/memory/cuda_driver.h"
+
 namespace hogpen {
 
-/// Waits until the GPU has done what was enqueued on LibTorch's current stream; on the default stream where LibTorch's
-/// CUDA libraries are not loaded. Throws: CudaError; what `use_gpu` throws.
+/// LibTorch's current stream of that GPU in the calling thread; null, the default stream, where LibTorch's CUDA
+/// libraries are not loaded.
+[[nodiscard]] cuda::Stream current_stream(c10::Device gpu);
+
+/// Waits until the GPU has done what was enqueued on that stream. Throws: CudaError; what `use_gpu` throws.
 void wait_for_current_stream(c10::Device gpu);
 
 /// Copies memory of a GPU on that stream, and waits. Throws: as above.

@@ -135,7 +135,7 @@ void fake_driver_busy_queries(int count) {
 }
 
 int fake_driver_live() {
-  return static_cast<int>(driver().allocations.size() + driver().ranges.size());
+  return static_cast<int>(driver().allocations.size() + driver().ranges.size() + driver().page_locked.size());
 }
 
 int cuDriverGetVersion(int* version) {

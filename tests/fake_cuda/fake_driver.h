@@ -11,7 +11,7 @@ int fake_driver_calls();
 void fake_driver_fail_call(int count);
 /// The next queries of a stream find work on it.
 void fake_driver_busy_queries(int count);
-/// Allocation handles and address ranges that were not given back.
+/// Allocation handles, address ranges and page-locked memories that were not given back.
 int fake_driver_live();
 
 // As in cuda.h, written down a second time: what hogpen passes is read as the driver would read it.

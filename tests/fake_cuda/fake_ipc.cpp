@@ -1,10 +1,12 @@
-// Plain allocations, and CUDA IPC of them: a handle names a descriptor of the maker, and is of no use without it.
+// Plain allocations, and CUDA IPC of those on a GPU: a handle names a descriptor of the maker, and is of no use without
+// it.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -65,6 +67,22 @@ int cuMemFree_v2(Address address) {
   ::close(found->second);
   driver().plain.erase(found);
   drop_range(address);
+  return success;
+}
+
+int cuMemHostAlloc(void** memory, std::size_t size, unsigned flags) {
+  if (const int error = begin_call()) return error;
+  if (current_device() < 0) return invalid_context;
+  if (size == 0 || flags > 7) return invalid_value;
+  *memory = std::malloc(size);
+  driver().page_locked.insert(*memory);
+  return success;
+}
+
+int cuMemFreeHost(void* memory) {
+  if (const int error = begin_call()) return error;
+  if (driver().page_locked.erase(memory) == 0 || current_device() < 0) return invalid_value;
+  std::free(memory);
   return success;
 }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <map>
+#include <set>
 #include <string>
 
 // What the parts of the fake driver know of each other.
@@ -54,6 +55,7 @@ struct Driver {
   std::map<Handle, int> allocations;  // their memfds
   std::map<Address, Range> ranges;
   std::map<Address, int> plain;  // memfds of cuMemAlloc
+  std::set<void*> page_locked;
   struct Opened {
     Address address = 0;
     int count = 0;

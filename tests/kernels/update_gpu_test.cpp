@@ -393,6 +393,55 @@ TEST_F(ConcurrentStreams, AtomicMergesLoseNothingOfAnyReplica) {
   EXPECT_EQ(center.read(), std::vector<float>(kElements, 1.0F * kStreams * kSteps));
 }
 
+class StepOnGpu : public GpuTest {};
+
+TEST_F(StepOnGpu, BeginsWithTheNextNumberAndTheRateOfTheHostUnlessTheLossIsNoNumber) {
+  const Scalars host;
+  auto* const next_lr = static_cast<double*>(host.data());
+  const DeviceValues<std::int64_t> steps(std::vector<std::int64_t>{41}, 0);
+  const DeviceValues<std::int64_t> step(std::vector<std::int64_t>{0}, 0);
+  const DeviceValues<double> lr(std::vector<double>{0.0}, 0);
+  const auto begin = [&](double rate, std::int64_t* number, float value) {
+    *next_lr = rate;
+    begin_step_cuda(steps.data(), next_lr, lr.data(), number, DeviceValues<float>(std::vector<float>{value}, 0).data(),
+                    stream());
+    check(cudaStreamSynchronize(stream()));
+  };
+  const auto expect = [&](std::int64_t count, std::int64_t number, double rate) {
+    EXPECT_EQ(steps.read(), std::vector<std::int64_t>{count});
+    EXPECT_EQ(step.read(), std::vector<std::int64_t>{number});
+    EXPECT_EQ(lr.read(), std::vector<double>{rate});
+  };
+  begin(0.1, step.data(), 1.0F);
+  expect(42, 42, 0.1);
+  begin(0.2, step.data(), std::numeric_limits<float>::quiet_NaN());
+  expect(42, 42, 0.1);
+  begin(0.3, step.data(), -std::numeric_limits<float>::infinity());
+  expect(42, 42, 0.1);
+  begin(0.4, nullptr, 1.0F);
+  expect(43, 42, 0.4);
+  *next_lr = 0.5;
+  begin_step_cuda(steps.data(), next_lr, lr.data(), step.data(), nullptr, stream());
+  check(cudaStreamSynchronize(stream()));
+  expect(44, 44, 0.5);
+}
+
+TEST_F(ConcurrentStreams, CountEveryStepOnce) {
+  const Scalars host;
+  *static_cast<double*>(host.data()) = 0.1;
+  const DeviceValues<std::int64_t> steps(std::vector<std::int64_t>{0}, 0);
+  const DeviceValues<std::int64_t> numbers(std::vector<std::int64_t>(kStreams * kSteps, 0), 0);
+  const DeviceValues<double> lr(std::vector<double>(kStreams, 0.0), 0);
+  std::int64_t* next = numbers.data();
+  run([&](std::size_t i, cudaStream_t stream) {
+    begin_step_cuda(steps.data(), static_cast<const double*>(host.data()), lr.data() + i, next++, nullptr, stream);
+  });
+  std::vector<std::int64_t> seen = numbers.read();
+  std::ranges::sort(seen);
+  for (std::size_t i = 0; i < seen.size(); ++i) ASSERT_EQ(seen[i], static_cast<std::int64_t>(i) + 1);
+  EXPECT_EQ(steps.read(), std::vector<std::int64_t>{kStreams * kSteps});
+}
+
 class MergeOnGpu : public GpuTest {};
 
 TEST_F(MergeOnGpu, HasTheBitsOfTheCpuForAnyLengthAndAlignment) {
@@ -435,6 +484,7 @@ TEST(UpdateOnGpu, WithoutCudaTheErrorSaysHowToConfigure) {
       [&] { adamw_cuda(write, nullptr, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr); },
       [&] { adagrad_cuda(write, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr); },
       [&] { rmsprop_cuda(write, nullptr, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr); },
+      [&] { begin_step_cuda(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr); },
       [&] { merge_cuda(write, write, nullptr, nullptr, nullptr, 0, nullptr); },
   };
   for (const auto& update : updates) {

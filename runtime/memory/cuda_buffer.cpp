@@ -1,0 +1,33 @@
+#include "runtime/memory/cuda_buffer.h"
+
+#include "runtime/core/log.h"
+#include "runtime/memory/cuda_driver.h"
+
+namespace hogpen {
+
+CudaBuffer::CudaBuffer(Place place, int gpu, std::size_t size_bytes) : place_(place), gpu_(gpu) {
+  use_gpu(gpu);
+  if (place == Place::host) {
+    cuda_driver().call("cuMemHostAlloc", &data_, size_bytes, cuda::kForAllGpus);
+  } else {
+    cuda::Address address = 0;
+    cuda_driver().call("cuMemAlloc_v2", &address, size_bytes);
+    data_ = reinterpret_cast<void*>(address);
+  }
+}
+
+CudaBuffer::~CudaBuffer() {
+  if (::getpid() != process_) return;
+  try {
+    use_gpu(gpu_);
+    if (place_ == Place::host) {
+      cuda_driver().call("cuMemFreeHost", data_);
+    } else {
+      cuda_driver().call("cuMemFree_v2", cuda::address_of(data_));
+    }
+  } catch (const Error& error) {
+    log(LogLevel::warning, "memory for work on GPU {} was not given back: {}", gpu_, error.what());
+  }
+}
+
+}  // namespace hogpen
