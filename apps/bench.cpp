@@ -24,6 +24,8 @@ constexpr const char* kBenchFooter =
 Each figure is the median of samples that are taken until it is known to within --noise, or --seconds are over. A
 line gives the median, half the width of the interval that holds it with a confidence of 95 %, what part that is of the
 best the machine allows where that is known, and the range of the samples. Warnings say what disturbed them.
+elementwise knows it for arrays beyond the cache: STREAM scale by all threads, or for arrays in a GPU's memory a copy
+there. Clocks and throttling are those of the CPUs, not of GPUs.
 
 Examples:
   hogpen bench                                    # all suites

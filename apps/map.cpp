@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -7,8 +8,10 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <vector>
 
+#include "apps/bench/conditions.h"
 #include "apps/cli.h"
 #include "apps/map/checks.h"
 #include "apps/map/formats.h"
@@ -146,11 +149,27 @@ std::optional<fs::path> calibration_file() try {
   return std::nullopt;
 }
 
+/// Says when the machine was not quiet, for what it measures stays.
+Calibration calibrate_now(int threads) {
+  const auto warn = [](const std::vector<std::string>& warnings) {
+    for (const std::string& warning : warnings) {
+      write_stderr(fmt::format("warning: {}: what was measured may be wrong, calibrate again later\n", warning));
+    }
+  };
+  const Conditions before = Conditions::now();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  const Conditions begin = Conditions::now();
+  warn(warnings_at_begin(before, begin));
+  Calibration calibration = hogpen::calibrate(threads);
+  warn(warnings_at_end(begin, Conditions::now()));
+  return calibration;
+}
+
 /// To be called while the process has one thread: measuring forks.
 Calibration calibration_for(const MapArguments& arguments) {
   if (arguments.calibrate) {
     const fs::path path = calibration_path();
-    const Calibration calibration = hogpen::calibrate(arguments.threads);
+    const Calibration calibration = calibrate_now(arguments.threads);
     store_calibration(path, calibration);
     if (!arguments.quiet) write_stderr(fmt::format("measured this machine, and wrote {}\n", path.string()));
     return calibration;

@@ -17,7 +17,7 @@ if(NOT hogpen_cuda_wish STREQUAL "OFF")
     endif()
   endif()
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 90)
+    set(CMAKE_CUDA_ARCHITECTURES 75-virtual 90)  # other GPUs' drivers compile the PTX; nvcc 13 has none older
   endif()
   check_language(CUDA)
   set(hogpen_cuda_trouble "no nvcc was found")

@@ -13,7 +13,8 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 ///
 /// Dtypes: float32, float64, bfloat16, float16; the last two are computed in float32 and rounded once, to nearest even.
 /// Device: the CPU, in the widest of AVX-512, AVX2 and plain x86-64 that it has, chosen at run time; LibTorch's
-/// vectorised headers with the SLEEF inside LibTorch, but for the exponential of AVX-512. `transform_cuda`: a GPU.
+/// vectorised headers with the SLEEF inside LibTorch, but for the exponential of float32 with AVX-512 and AVX2.
+/// `transform_cuda`: a GPU.
 /// Accuracy: in units in the last place of the exact result. float32, float64: relu, abs, negate, square, sqrt 0.5;
 /// exp, log 1; tanh 2, and 3 without AVX2; sigmoid 2.5; scale_shift, whose numbers are rounded to the dtype or to
 /// float32 first, one rounding where the CPU has FMA, else two. bfloat16, float16: 0.51.

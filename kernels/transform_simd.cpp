@@ -2,11 +2,13 @@
 #include "kernels/transform_simd.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <tuple>
 #include <type_traits>
 
+#include "kernels/exponential_simd.h"
 #include "kernels/simd.h"
 
 namespace hogpen::kernels::CPU_CAPABILITY {
@@ -14,43 +16,10 @@ namespace {
 
 using at::vec::Vectorized;
 
-template <class V>
-V exponential(V x) {
-  return x.exp();
-}
-
-#if defined(CPU_CAPABILITY_AVX512)
-// Ours, because SLEEF's is limited by its call and by the fifteen constants that each call loads, which is 1.7 times
-// the work, and keeps large arrays from going as fast as memory does.
-//
-// e^x = 2^n e^r, where n is x / ln 2 rounded and so |r| <= ln 2 / 2. ln 2 is taken in two parts, the first of 16 bits,
-// so that n times it is exact (Cody and Waite, "Software Manual for the Elementary Functions", 1980). e^r = 1 + r + r^2
-// q(r): q is of degree 4, fitted for the least relative error, which is 0.07 * 2^-24. What rounding takes from 1 + r is
-// added to the small terms (Dekker's fast two-sum). At most 0.80 ulp, over all floats.
-template <>
-Vectorized<float> exponential(Vectorized<float> x) {
-  const auto all = [](float value) { return _mm512_set1_ps(value); };
-  // Beyond these all results are 0 or infinity. A NaN is the second operand of each, which is what they return then.
-  const __m512 y = _mm512_min_ps(all(89.0F), _mm512_max_ps(all(-104.5F), x));
-  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(y, all(0x1.715476p+0F)), kNearest);
-  const __m512 coarse = _mm512_fnmadd_ps(n, all(0x1.62e4p-1F), y);
-  const __m512 r = _mm512_fnmadd_ps(n, all(0x1.7f7d1cp-20F), coarse);
-  __m512 q = all(0x1.6a2256p-10F);
-  for (const float coefficient : {0x1.123b02p-7F, 0x1.5558f8p-5F, 0x1.55549p-3F, 0x1.fffffcp-2F}) {
-    q = _mm512_fmadd_ps(q, r, all(coefficient));
-  }
-  const __m512 high = _mm512_add_ps(all(1.0F), r);
-  const __m512 low = _mm512_sub_ps(r, _mm512_sub_ps(high, all(1.0F)));
-  const __m512 small = _mm512_fmadd_ps(_mm512_mul_ps(r, r), q, low);
-  return _mm512_scalef_ps(_mm512_add_ps(high, small), n);  // rounds subnormal results, and overflows to infinity
-}
-#endif
-
 struct Exp {
   explicit Exp(UnaryOp) {}
   template <class V>
-  V operator()(V x) const {
+  V operator()(V x) const {  // a vector, or several
     return exponential(x);
   }
 };
@@ -150,6 +119,14 @@ Vectorized<T> apply(const F& f, const Vectorized<T>& x) {
   }
 }
 
+/// Vectors that are computed together, for exponential_simd.h's sake.
+template <class T, class F>
+constexpr std::size_t kTogether = 1;
+#if defined(CPU_CAPABILITY_AVX2)
+template <>
+constexpr std::size_t kTogether<float, Exp> = 4;
+#endif
+
 /// Elements from `i` on until `out` is aligned for streaming stores: less than a vector. `out` is aligned to T.
 template <class T>
 std::size_t head_of(const T* out, std::size_t n) {
@@ -165,21 +142,36 @@ void transform_some(const F& f, const T* in, T* out, std::size_t count) {
   apply<T>(f, Vectorized<T>::loadu(in, some)).store(out, some);
 }
 
+/// store(i, vector) for each vector from `i` on that is full; returns where the rest begins.
+template <class T, class F, class StoreVector>
+std::size_t transform_vectors(const F& f, const T* in, std::size_t i, std::size_t n, const StoreVector& store) {
+  using V = Vectorized<T>;
+  constexpr std::size_t kCount = kTogether<T, F>;
+  if constexpr (kCount > 1) {
+    for (; i + kCount * V::size() <= n; i += kCount * V::size()) {
+      std::array<V, kCount> x;
+      for (std::size_t j = 0; j < kCount; ++j) x[j] = V::loadu(in + i + j * V::size());
+      x = f(x);
+      for (std::size_t j = 0; j < kCount; ++j) store(i + j * V::size(), x[j]);
+    }
+  }
+  for (; i + V::size() <= n; i += V::size()) store(i, apply<T>(f, V::loadu(in + i)));
+  return i;
+}
+
 template <class T, class F>
 void transform_row(const F& f, const T* in, T* out, std::size_t n) {
-  constexpr std::size_t kWidth = Vectorized<T>::size();
-  std::size_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) apply<T>(f, Vectorized<T>::loadu(in + i)).store(out + i);
+  const auto store = [out](std::size_t at, const Vectorized<T>& x) { x.store(out + at); };
+  const std::size_t i = transform_vectors(f, in, 0, n, store);
   if (i < n) transform_some(f, in + i, out + i, n - i);
 }
 
 /// As `transform_row`, past the cache. Requires: `out` is aligned to T.
 template <class T, class F>
 void stream_row(const F& f, const T* in, T* out, std::size_t n) {
-  constexpr std::size_t kWidth = Vectorized<T>::size();
   std::size_t i = head_of(out, n);
   if (i != 0) transform_some(f, in, out, i);
-  for (; i + kWidth <= n; i += kWidth) stream(out + i, apply<T>(f, Vectorized<T>::loadu(in + i)));
+  i = transform_vectors(f, in, i, n, [out](std::size_t at, const Vectorized<T>& x) { stream(out + at, x); });
   _mm_sfence();  // streaming stores are not ordered with what publishes the results
   if (i < n) transform_some(f, in + i, out + i, n - i);
 }

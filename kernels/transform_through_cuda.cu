@@ -102,13 +102,14 @@ bool has_cuda_kernels() noexcept {
 }
 
 int cuda_devices() noexcept {
-  constexpr int kLeastMajor = 9;  // what the kernels are compiled for
+  constexpr int kLeast = 75;  // compute capability 7.5, of the PTX that is compiled for all but sm_90
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
   int usable = 0;
-  for (int major = 0; usable < count; ++usable) {
-    const bool is_known = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, usable) == cudaSuccess;
-    if (!is_known || major < kLeastMajor) break;
+  for (int major = 0, minor = 0; usable < count; ++usable) {
+    const bool is_known = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, usable) == cudaSuccess &&
+                          cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, usable) == cudaSuccess;
+    if (!is_known || 10 * major + minor < kLeast) break;
   }
   (void)cudaGetLastError();  // or the next launch would find it and take it for its own
   return usable;

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -47,9 +48,16 @@ struct Contender {
   std::string series;
   std::function<void(const Subject&, const at::Tensor& in, at::Tensor& out)> run;
   std::function<void()> finish = [] {};  ///< waits for what `run` has only begun
-  /// Whether the memory's limit is measured in turns with it. Not for a GPU, nor for who uses OpenMP: its threads spin
-  /// for milliseconds after each call, and would take a core from what is measured next.
-  bool has_limit = true;
+  /// What its memory allows, for arrays beyond the cache.
+  enum class Limit {
+    in_turns,  ///< the host's, measured in turns with it
+    known,     ///< the host's, as others have measured it last for this size. For who uses OpenMP: its threads spin for
+               ///< milliseconds after each call, and would take a core from what is measured next
+    own,       ///< `copied`, in turns
+    none,
+  };
+  Limit limit = Limit::in_turns;
+  std::function<void()> copied = {};  ///< the same reads and writes of its own memory, done after `finish`
 };
 
 /// Calls of one sample: a small array is done so often that the clock does not matter.
@@ -86,11 +94,12 @@ std::optional<std::int64_t> break_even(const std::map<std::int64_t, double>& one
   return found;
 }
 
-void note_break_even(Recorder& recorder, const Subject& subject, const Curves& curves, const std::string& base) {
+void note_break_even(Recorder& recorder, const Subject& subject, const Curves& curves, const std::string& base,
+                     std::string_view who = "") {
   const auto of_base = curves.find(base);
   if (of_base == curves.end()) return;
   for (const auto& [series, curve] : curves) {
-    if (series == base) continue;
+    if (series == base || !series.starts_with(who)) continue;
     const auto from = break_even(of_base->second, curve);
     recorder.note(
         from ? fmt::format("{}: {} faster than {} from {} elements on", subject.name, series, base, power_of_two(*from))
@@ -114,14 +123,32 @@ class Stage {
         .size = elements,
         .group = subject.name};
     const auto run = [&] { contender.run(subject, in, out); };
-    std::function<double()> limit;
-    if (elements >= kBeyondCache && contender.has_limit) limit = [&] { return streamed(elements); };
+    const auto limit = elements >= kBeyondCache ? limit_of(contender, elements) : nullptr;
     const auto figure =
         recorder_.measure(label, [&] { return gigabytes_per_second(elements, run, contender.finish); }, limit);
-    if (figure) curves[contender.series][elements] = figure->median;
+    if (!figure) return;
+    curves[contender.series][elements] = figure->median;
+    if (contender.limit == Contender::Limit::in_turns) known_limits_[elements] = figure->limit;
   }
 
  private:
+  std::function<double()> limit_of(const Contender& contender, std::int64_t elements) {
+    switch (contender.limit) {
+      case Contender::Limit::in_turns:
+        return [this, elements] { return streamed(elements); };
+      case Contender::Limit::known:
+        if (const auto known = known_limits_.find(elements); known != known_limits_.end()) {
+          return [limit = known->second] { return limit; };
+        }
+        return {};
+      case Contender::Limit::own:
+        return [&contender, elements] { return gigabytes_per_second(elements, contender.copied, contender.finish); };
+      case Contender::Limit::none:
+        break;
+    }
+    return {};
+  }
+
   double streamed(std::int64_t elements) {
     float* const out = out_.mutable_data_ptr<float>();
     const float* const in = in_.const_data_ptr<float>();
@@ -133,6 +160,7 @@ class Stage {
   at::Tensor in_;
   at::Tensor out_;
   Team team_;
+  std::map<std::int64_t, double> known_limits_;
 };
 
 // The seed of the mission: a column of 100 numbers in four chunks.
@@ -153,7 +181,7 @@ void add_gpu(std::vector<Contender>& contenders) {
                         [executor](const Subject& subject, const at::Tensor& in, at::Tensor& out) {
                           transform_into(subject.op, in, out, *executor);
                         },
-                        [] {}, false});
+                        [] {}, Contender::Limit::none});
   // LibTorch's own tensors in GPU memory; this program is not linked with its CUDA half, so that it starts without one.
   if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) return;
   const auto on_gpu = std::make_shared<std::pair<at::Tensor, at::Tensor>>();
@@ -165,7 +193,8 @@ void add_gpu(std::vector<Contender>& contenders) {
                           }
                           transform_into(subject.op, on_gpu->first, on_gpu->second, *executor);
                         },
-                        [] { c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(0); }, false});
+                        [] { c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(0); },
+                        Contender::Limit::own, [on_gpu] { on_gpu->second.copy_(on_gpu->first); }});
 }
 
 }  // namespace
@@ -197,7 +226,8 @@ void bench_elementwise(Recorder& recorder) {
   if (at::get_num_threads() != threads) at::set_num_threads(threads);
   contenders.push_back(
       {fmt::format("LibTorch, {} threads", threads),
-       [](const Subject& subject, const at::Tensor& in, at::Tensor& out) { subject.libtorch(out, in); }, [] {}, false});
+       [](const Subject& subject, const at::Tensor& in, at::Tensor& out) { subject.libtorch(out, in); }, [] {},
+       Contender::Limit::known});
   const std::int64_t most = most_elements(recorder, 2, kMostElements);
   Stage stage(recorder, most);
   std::map<std::string, Curves> curves;
@@ -207,7 +237,10 @@ void bench_elementwise(Recorder& recorder) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
-  for (const Subject& subject : subjects) note_break_even(recorder, subject, curves[subject.name], "calling thread");
+  for (const Subject& subject : subjects) {
+    note_break_even(recorder, subject, curves[subject.name], "calling thread");
+    note_break_even(recorder, subject, curves[subject.name], fmt::format("{} threads", threads), "CUDA");
+  }
 }
 
 }  // namespace hogpen

@@ -98,7 +98,7 @@ std::string to_json(const Report& report) {
 }
 
 std::string to_csv(const Report& report) {
-  std::string text = "suite,name,unit,group,series,size,limit";
+  std::string text = "suite,name,unit,group,series,size,limit,percent_of_limit";
   Statistics names;
   for_each_number(names, [&](const char* key, const auto&) { text += fmt::format(",{}", key); });
   text += "\n";
@@ -107,6 +107,8 @@ std::string to_csv(const Report& report) {
                         quoted(figure.group), quoted(figure.series));
     text += figure.size == 0 ? "," : fmt::format("{},", figure.size);
     if (figure.limit > 0) text += fmt::format("{}", figure.limit);
+    text += ",";
+    if (const auto percent = percent_of_limit(figure)) text += fmt::format("{}", *percent);
     for_each_number(figure, [&](const char*, const auto& value) { text += fmt::format(",{}", value); });
     text += "\n";
   }

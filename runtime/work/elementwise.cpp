@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <stdexcept>
 #include <tuple>
 
 #include "kernels/transform.h"
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/core/error.h"
+#include "runtime/core/log.h"
 #include "runtime/memory/tensor_handle.h"
 #include "runtime/work/overlap.h"
 #include "runtime/work/pool.h"
@@ -57,6 +59,10 @@ void check_output(const at::Tensor& in, const at::Tensor& out) {
   require(!may_overlap_itself(out),
           "elements of the output must not lie in the same place: clone() the expanded tensor first");
   require(is_same_view(in, out) || !may_overlap(in, out), "the output must be the input, or not overlap it");
+}
+
+Tensors one(const at::Tensor& tensor) {
+  return {&tensor, 1};
 }
 
 std::uint64_t elements_of(Tensors tensors) {
@@ -176,6 +182,17 @@ void transform_by_gpu(UnaryOp op, const at::Tensor& in, const at::Tensor& out) {
                           static_cast<CUstream_st*>(cuda.getStream(in.device()).native_handle()));
 }
 
+/// Whether a GPU that was chosen for host data has done it, and not failed: too little memory is no reason to give up.
+bool try_gpu(UnaryOp op, const at::Tensor& in, const at::Tensor& out, const Executor& executor) try {
+  transform_by_gpu(op, in, out);
+  return true;
+} catch (const std::runtime_error& error) {
+  // In place, some elements may be done already.
+  if (executor.options().place != Place::automatic || in.is_cuda() || is_same_view(in, out)) throw;
+  log(LogLevel::warning, "the GPU could not do {} elements, threads will: {}", in.numel(), error.what());
+  return false;
+}
+
 void perform(UnaryOp op, Tensors in, Tensors out, const Choice& choice, Executor& executor) {
   if (choice.elements == 0) return;
   if (choice.place == Place::threads) return transform_by_threads(op, in, out, executor);
@@ -183,15 +200,11 @@ void perform(UnaryOp op, Tensors in, Tensors out, const Choice& choice, Executor
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (in[i].numel() == 0) continue;
     if (choice.place == Place::gpu) {
-      transform_by_gpu(op, in[i], out[i]);
+      if (!try_gpu(op, in[i], out[i], executor)) transform_by_threads(op, one(in[i]), one(out[i]), executor);
     } else {
       StridedPair(in[i], out[i]).transform(op, 0, static_cast<std::uint64_t>(in[i].numel()));
     }
   }
-}
-
-Tensors one(const at::Tensor& tensor) {
-  return {&tensor, 1};
 }
 
 }  // namespace

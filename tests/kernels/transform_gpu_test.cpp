@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -48,25 +49,54 @@ TYPED_TEST(TransformOnGpu, IsWithinTheStatedUlpsOfTheReference) {
 
 TYPED_TEST(TransformOnGpu, NeitherLengthNorAlignmentMatters) {
   using T = TypeParam;
-  const UnaryOp op{.kind = UnaryOp::Kind::exp};
   for (const std::size_t n : {0U, 1U, 3U, 7U, 8U, 9U, 31U, 1023U, 100'001U}) {
     const std::vector<T> values = some_values<T>(n);
-    const DeviceValues<T> aligned(values, 0);
-    this->transform_and_wait(op, aligned.data(), aligned.data(), n);
-    const std::vector<T> wanted = aligned.read();
-    for (const std::size_t offset : {0U, 1U, 2U, 5U}) {
-      for (const std::size_t skew : {0U, 1U, 3U, 8U}) {
-        SCOPED_TRACE(std::to_string(n) + " elements, offset " + std::to_string(offset) + ", skew " +
-                     std::to_string(skew));
-        const DeviceValues<T> in(values, offset);
-        const DeviceValues<T> out(values, offset + skew);
-        this->transform_and_wait(op, in.data(), out.data(), n);
-        EXPECT_TRUE(same_bits(out.read().data(), wanted.data(), n));
-        EXPECT_TRUE(same_bits(in.read().data(), values.data(), n));
-        this->transform_and_wait(op, in.data(), in.data(), n);
-        EXPECT_TRUE(same_bits(in.read().data(), wanted.data(), n));
+    for (const UnaryOp& op : all_ops()) {
+      const DeviceValues<T> aligned(values, 0);
+      this->transform_and_wait(op, aligned.data(), aligned.data(), n);
+      const std::vector<T> wanted = aligned.read();
+      for (const std::size_t offset : {0U, 1U, 2U, 5U}) {
+        for (const std::size_t skew : {0U, 1U, 3U, 8U}) {
+          SCOPED_TRACE(std::string(name_of(op)) + ", " + std::to_string(n) + " elements, offset " +
+                       std::to_string(offset) + ", skew " + std::to_string(skew));
+          const DeviceValues<T> in(values, offset);
+          const DeviceValues<T> out(values, offset + skew);
+          this->transform_and_wait(op, in.data(), out.data(), n);
+          EXPECT_TRUE(same_bits(out.read().data(), wanted.data(), n));
+          EXPECT_TRUE(same_bits(in.read().data(), values.data(), n));
+          this->transform_and_wait(op, in.data(), in.data(), n);
+          EXPECT_TRUE(same_bits(in.read().data(), wanted.data(), n));
+        }
       }
     }
+  }
+}
+
+// In place. Zeros but for the last elements, which have numbers of 33 bits, and the element behind them.
+using BFloat16OnGpu = TransformOnGpu<c10::BFloat16>;
+
+TEST_F(BFloat16OnGpu, MoreThan2To32Elements) {
+  using T = c10::BFloat16;
+  constexpr std::size_t kBegin = std::size_t{1} << 32;
+  const std::vector<T> tail(1001, T(3.0F));
+  const std::size_t n = kBegin + tail.size() - 1;
+  const std::size_t bytes = (n + 1) * sizeof(T);
+  std::size_t free = 0;
+  std::size_t all = 0;
+  check(cudaMemGetInfo(&free, &all));
+  if (free < bytes + (std::size_t{256} << 20)) GTEST_SKIP() << "the GPU has " << free << " bytes free, not " << bytes;
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, bytes));
+  const std::unique_ptr<void, void (*)(void*)> owner(memory, [](void* old) { (void)cudaFree(old); });
+  auto* const values = static_cast<T*>(memory);
+  check(cudaMemset(values, 0, kBegin * sizeof(T)));
+  check(cudaMemcpy(values + kBegin, tail.data(), tail.size() * sizeof(T), cudaMemcpyHostToDevice));
+  check(cudaDeviceSynchronize());
+  transform_and_wait({.kind = UnaryOp::Kind::square}, values, values, n);
+  std::vector<T> squares(tail.size() + 1000);
+  check(cudaMemcpy(squares.data(), values + kBegin - 1000, squares.size() * sizeof(T), cudaMemcpyDeviceToHost));
+  for (std::size_t i = 0; i < squares.size(); ++i) {
+    EXPECT_EQ(static_cast<float>(squares[i]), i < 1000 ? 0.0F : i + 1 < squares.size() ? 9.0F : 3.0F) << i;
   }
 }
 

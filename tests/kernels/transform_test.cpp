@@ -112,6 +112,25 @@ TYPED_TEST(Transform, NeitherLengthNorAlignmentMatters) {
   });
 }
 
+// Vectors of ordinary numbers alone may go a shorter way: with a bit of every kind beside it, an element stays the
+// same.
+TYPED_TEST(Transform, WhatStandsBesideAnElementDoesNotMatter) {
+  using T = TypeParam;
+  const std::vector<T> values = representative_values<T>();
+  std::vector<T> mixed;
+  for (std::size_t i = 0; i < values.size(); i += 7) mixed.push_back(values[i * 7919 % values.size()]);
+  for (std::size_t i = 1; i <= 48; ++i) mixed.push_back(values[values.size() - i]);
+  std::vector<T> out(mixed.size());
+  this->for_each_loop([&](TransformLoop loop, UnaryOp op) {
+    loop(op, {.in = mixed.data(), .out = out.data(), .width = mixed.size()}, Store::cached);
+    for (std::size_t i = 0; i < mixed.size(); ++i) {
+      T alone;
+      loop(op, {.in = &mixed[i], .out = &alone, .width = 1}, Store::cached);
+      ASSERT_TRUE(same_bits(&out[i], &alone, 1)) << static_cast<double>(mixed[i]);
+    }
+  });
+}
+
 TYPED_TEST(Transform, StridesAreElements) {
   using T = TypeParam;
   constexpr auto kDtype = c10::CppTypeToScalarType<T>::value;
