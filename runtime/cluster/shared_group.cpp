@@ -178,7 +178,7 @@ void SharedGroup::broadcast(const at::Tensor& tensor, int root, Deadline deadlin
           root);
   Round round{.call = {.verb = Verb::broadcast, .how = root}, .brings = rank_ == root};
   in_rounds(round, tensor, deadline, [&](const Round& now) {
-    if (rank_ != root) std::memcpy(now.data + now.begin, data_of(root), now.size);
+    if (rank_ != root) std::copy_n(data_of(root), now.size, now.data + now.begin);  // none, and from null, too
   });
 }
 
