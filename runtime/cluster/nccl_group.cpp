@@ -51,8 +51,7 @@ NcclGroup::NcclGroup(SharedGroup::Memory memory, int rank, const Options& option
 }
 
 NcclGroup::~NcclGroup() {
-  if (!communicator_) return;
-  memory_.board().leave(rank());
+  if (!communicator_ || !memory_.board().leave(rank())) return;
   try {
     // Of a group that has ended, somebody is not coming.
     if (!memory_.board().has_ended()) finalize();

@@ -1,7 +1,6 @@
 #include "runtime/cluster/shared_group.h"
 
 #include <c10/core/ScalarType.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -85,12 +84,12 @@ GroupBoard& SharedGroup::Memory::board() const noexcept {
   return *std::launder(reinterpret_cast<GroupBoard*>(segment_.data()));
 }
 
-SharedGroup::SharedGroup(Memory memory, int rank) : memory_(std::move(memory)), rank_(rank), pid_(::getpid()) {
+SharedGroup::SharedGroup(Memory memory, int rank) : memory_(std::move(memory)), rank_(rank) {
   memory_.board().join(rank);
 }
 
 SharedGroup::~SharedGroup() {
-  if (::getpid() == pid_) memory_.board().leave(rank_);  // A forked child's copy is no member.
+  memory_.board().leave(rank_);
 }
 
 void SharedGroup::abort() noexcept {
