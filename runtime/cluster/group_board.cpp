@@ -22,9 +22,12 @@ void GroupBoard::join(int rank) {
   meeting_.join();
 }
 
-void GroupBoard::leave(int rank) noexcept {
-  places_[rank].has_left.store(true);
+bool GroupBoard::leave(int rank) noexcept {
+  GroupPlace& mine = places_[rank];
+  if (mine.pid.load() != ::getpid()) return false;
+  mine.has_left.store(true);
   meeting_.break_for_all();
+  return true;
 }
 
 void GroupBoard::meet(int rank, std::string_view verb, Deadline deadline) {

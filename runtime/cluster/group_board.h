@@ -67,7 +67,8 @@ class GroupBoard {
 
   /// Throws: UsageError for a rank that the group has not, or that another member has.
   void join(int rank);
-  void leave(int rank) noexcept;
+  /// False, and nothing more, in another process than the one that joined: a forked child's copy is no member.
+  bool leave(int rank) noexcept;
   /// Ends the group on behalf of a rank, or of `GroupError::kNoMember`.
   void abort(int rank) noexcept { end(Cause::aborted, rank); }
   /// Whether somebody found that it has; who only left does not count.

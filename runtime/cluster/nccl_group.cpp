@@ -44,18 +44,14 @@ void poll(const IsOver& is_over, const Check& check) {
 }  // namespace
 
 NcclGroup::NcclGroup(SharedGroup::Memory memory, int rank, const Options& options, Deadline deadline)
-    : memory_(std::move(memory)),
-      host_(memory_, rank),
-      options_(options),
-      nccl_(nccl_library()) {
+    : memory_(std::move(memory)), host_(memory_, rank), options_(options), nccl_(nccl_library()) {
   use_gpu(options.gpu);
   refuse_shared_gpus(deadline);
   connect(deadline);
 }
 
 NcclGroup::~NcclGroup() {
-  if (!communicator_) return;
-  memory_.board().leave(rank());
+  if (!communicator_ || !memory_.board().leave(rank())) return;
   try {
     // Of a group that has ended, somebody is not coming.
     if (!memory_.board().has_ended()) finalize();

@@ -1,7 +1,6 @@
 #include "runtime/cluster/shared_group.h"
 
 #include <c10/core/ScalarType.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -85,12 +84,12 @@ GroupBoard& SharedGroup::Memory::board() const noexcept {
   return *std::launder(reinterpret_cast<GroupBoard*>(segment_.data()));
 }
 
-SharedGroup::SharedGroup(Memory memory, int rank) : memory_(std::move(memory)), rank_(rank), pid_(::getpid()) {
+SharedGroup::SharedGroup(Memory memory, int rank) : memory_(std::move(memory)), rank_(rank) {
   memory_.board().join(rank);
 }
 
 SharedGroup::~SharedGroup() {
-  if (::getpid() == pid_) memory_.board().leave(rank_);  // A forked child's copy is no member.
+  memory_.board().leave(rank_);
 }
 
 void SharedGroup::abort() noexcept {
@@ -178,7 +177,7 @@ void SharedGroup::broadcast(const at::Tensor& tensor, int root, Deadline deadlin
           root);
   Round round{.call = {.verb = Verb::broadcast, .how = root}, .brings = rank_ == root};
   in_rounds(round, tensor, deadline, [&](const Round& now) {
-    if (rank_ != root) std::memcpy(now.data + now.begin, data_of(root), now.size);
+    if (rank_ != root) std::copy_n(data_of(root), now.size, now.data + now.begin);  // none, and from null, too
   });
 }
 

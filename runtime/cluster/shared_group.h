@@ -42,12 +42,14 @@ class SharedGroup final : public Group {
     /// Ends the group on behalf of somebody who is no member.
     void abort() const noexcept;
     [[nodiscard]] int world_size() const noexcept { return options_.world_size; }
-    /// The beginning of a member's part.
-    [[nodiscard]] std::byte* part(int rank) const noexcept;
     [[nodiscard]] detail::GroupBoard& board() const noexcept;
 
    private:
     friend class SharedGroup;
+
+    /// The beginning of a member's part.
+    [[nodiscard]] std::byte* part(int rank) const noexcept;
+
     Options options_;
     Segment segment_;
   };
@@ -79,7 +81,6 @@ class SharedGroup final : public Group {
 
   Memory memory_;
   int rank_;
-  int pid_;
 };
 
 }  // namespace hogpen

@@ -331,6 +331,16 @@ class Deaths(LongRun):
         for advice in ("see hogpen info", "hogpen train --run-dir run --resume auto", "--max-restarts"):
             self.assertIn(advice, hint)
 
+    def test_a_death_in_mode_sync_ends_the_run_and_the_hint_says_how_to_go_on(self):
+        process = self.start("--mode=sync")
+        os.kill(children(process.pid)["hogpen-1"], signal.SIGKILL)
+        returncode, stdout, stderr = self.finish(process)
+        self.assertEqual((returncode, stdout), (3, ""), stderr)
+        self.assertRegex(stderr, r"worker 1 .*SIGKILL")
+        hint = stderr.rpartition("hint: ")[2]
+        for advice in ("hogpen train --run-dir run --resume auto", "in the other modes a dead worker is replaced"):
+            self.assertIn(advice, hint)
+
     def test_a_worker_that_stands_still_has_its_own_exit_code(self):
         process = self.start("--max-restarts=0", "--stall-timeout=2")
         os.kill(children(process.pid)["hogpen-1"], signal.SIGSTOP)

@@ -90,6 +90,18 @@ std::vector<float> random_floats(std::size_t count, int seed) {
   return numbers;
 }
 
+struct Verb {
+  const char* name;
+  void (*call)(Group& group, const at::Tensor& tensor, Deadline deadline);
+};
+
+constexpr Verb kVerbs[] = {
+    {"broadcast",
+     [](Group& group, const at::Tensor& tensor, Deadline deadline) { group.broadcast(tensor, 0, deadline); }},
+    {"all_reduce", [](Group& group, const at::Tensor& tensor,
+                      Deadline deadline) { group.all_reduce(tensor, Reduction::sum, deadline); }},
+    {"barrier", [](Group& group, const at::Tensor&, Deadline deadline) { group.barrier(deadline); }}};
+
 /// What an expression throws, or the empty text.
 template <class Exception = GroupError>
 std::string text_of(const std::function<void()>& expression) {
@@ -262,6 +274,22 @@ TEST_P(GroupContract, AMissingRankIsNamedWhenTheDeadlinePasses) {
   });
 }
 
+TEST_P(GroupContract, EachVerbEndsAtItsDeadline) {
+  for (const Verb& verb : kVerbs) {
+    const Shared<std::atomic<bool>> has_ended(false);
+    together(2, [&](Member& member) {
+      if (member.rank() == 1) {
+        EXPECT_TRUE(wait_until(kPatience, [&] { return has_ended->load(); }));
+        return;
+      }
+      const at::Tensor tensor = member.tensor(std::vector<float>{1.0F});
+      EXPECT_EQ(text_of<TimeoutError>([&] { verb.call(*member.group, tensor, Deadline::after(50ms)); }),
+                fmt::format("{}: rank 1 did not come before the deadline", verb.name));
+      has_ended->store(true);
+    });
+  }
+}
+
 TEST_P(GroupContract, AnAbortEndsWhatOthersAreInAndWhatTheyCallLater) {
   together(kMembers, [](Member& member) {
     const at::Tensor tensor = member.tensor(std::vector<float>{1.0F});
@@ -286,25 +314,30 @@ TEST_P(GroupContract, WhoLeavesIsNotWaitedFor) {
   });
 }
 
+using GroupDeaths = GroupContract;  // of processes: a thread does not die alone
+
 enum class Point { before, in, between };
 
 /// Kills rank 1, and expects the others to name it.
-void kill_one(const Form& form, Point point) {
+void kill_one(const Form& form, Point point, const Verb& verb) {
   const SharedGroup::Memory memory({.world_size = kMembers, .buffer_bytes = kBufferBytes});
   const Shared<std::atomic<int>> joined(0);
+  const Shared<std::atomic<bool>> is_told(false);
   std::vector<pid_t> children;
   for (int rank = 0; rank < kMembers; ++rank) {
     children.push_back(start_child([&, rank] {
       Member member(form, memory, rank);
       const at::Tensor tensor = member.tensor(std::vector<float>(10'000, 1.0F));
-      const auto call = [&] { member.group->all_reduce(tensor, Reduction::sum, patience()); };
+      const auto call = [&] { verb.call(*member.group, tensor, patience()); };
       if (point == Point::between) call();
       ++*joined;
       if (!wait_until(kPatience, [&] { return joined->load() == kMembers; })) return 2;
       if (rank == 1 && point != Point::in) ::raise(SIGKILL);
-      if (rank == 2) std::this_thread::sleep_for(200ms);  // so that rank 1 is in it, or dead, and rank 0 waits
+      // Rank 0 waits meanwhile; and a barrier that all have come to is passed, whoever died in it.
+      if (rank == 2 && !wait_until(kPatience, [&] { return is_told->load(); })) return 3;
       const std::string text = text_of(call);
-      const std::string right = fmt::format("all_reduce: rank 1 (pid {}) died", memory.board().pid_of(1));
+      if (rank == 0) is_told->store(true);
+      const std::string right = fmt::format("{}: rank 1 (pid {}) died", verb.name, memory.board().pid_of(1));
       EXPECT_EQ(text, right);
       return text == right ? 0 : 1;
     }));
@@ -319,24 +352,48 @@ void kill_one(const Form& form, Point point) {
   EXPECT_EQ(exit_code_of(children[2]), 0);
 }
 
-TEST_P(GroupContract, ARankKilledBeforeACollectiveIsNamed) {
-  if (!GetParam().in_threads) kill_one(GetParam(), Point::before);
+TEST_P(GroupDeaths, ARankKilledBeforeACollectiveIsNamed) {
+  for (const Verb& verb : kVerbs) kill_one(GetParam(), Point::before, verb);
 }
 
-TEST_P(GroupContract, ARankKilledInACollectiveIsNamed) {
-  if (!GetParam().in_threads) kill_one(GetParam(), Point::in);
+TEST_P(GroupDeaths, ARankKilledInACollectiveIsNamed) {
+  for (const Verb& verb : kVerbs) kill_one(GetParam(), Point::in, verb);
 }
 
-TEST_P(GroupContract, ARankKilledBetweenCollectivesIsNamed) {
-  if (!GetParam().in_threads) kill_one(GetParam(), Point::between);
+TEST_P(GroupDeaths, ARankKilledBetweenCollectivesIsNamed) {
+  for (const Verb& verb : kVerbs) kill_one(GetParam(), Point::between, verb);
 }
 
-constexpr Form kForms[] = {{Kind::staged, true, "shared_threads"},     {Kind::staged, false, "shared_processes"},
-                           {Kind::in_place, true, "in_place_threads"}, {Kind::in_place, false, "in_place_processes"},
-                           {Kind::nccl, true, "nccl_threads"},         {Kind::nccl, false, "nccl_processes"}};
+constexpr Form kThreads[] = {{Kind::staged, true, "shared_threads"},
+                             {Kind::in_place, true, "in_place_threads"},
+                             {Kind::nccl, true, "nccl_threads"}};
+constexpr Form kProcesses[] = {{Kind::staged, false, "shared_processes"},
+                               {Kind::in_place, false, "in_place_processes"},
+                               {Kind::nccl, false, "nccl_processes"}};
 
-INSTANTIATE_TEST_SUITE_P(All, GroupContract, testing::ValuesIn(kForms),
-                         [](const auto& form) { return std::string(form.param.name); });
+std::string name_of(const testing::TestParamInfo<Form>& form) {
+  return form.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, GroupContract, testing::ValuesIn(kThreads), name_of);
+INSTANTIATE_TEST_SUITE_P(Processes, GroupContract, testing::ValuesIn(kProcesses), name_of);
+INSTANTIATE_TEST_SUITE_P(Processes, GroupDeaths, testing::ValuesIn(kProcesses), name_of);
+
+using GroupBoardTest = LeavesNothing<>;
+
+TEST_F(GroupBoardTest, WhoIsGoneHoldsUpOnlyWhatItHadNotPassed) {
+  detail::GroupBoard board(2);
+  for (const int rank : {0, 1}) {
+    board.join(rank);
+    board.arrive(rank);
+  }
+  board.pass(1);
+  board.leave(1);
+  EXPECT_EQ(text_of([&] { board.check(0, "verb"); }), "");
+  board.pass(0);
+  board.arrive(0);
+  EXPECT_EQ(text_of([&] { board.check(0, "verb"); }), "verb: rank 1 has left the group");
+}
 
 using SharedGroupTest = LeavesNothing<>;
 
@@ -365,6 +422,21 @@ TEST_F(SharedGroupTest, ARankHasOneMember) {
   EXPECT_THROW(SharedGroup(memory, 1), UsageError);
   EXPECT_THROW(SharedGroup(memory, 2), UsageError);
   EXPECT_THROW(SharedGroup(memory, -1), UsageError);
+}
+
+using SharedGroupFork = LeavesNothing<>;
+
+TEST_F(SharedGroupFork, WhatAForkedChildDoesWithItsCopyIsNotLeaving) {
+  const SharedGroup::Memory memory({.world_size = 2});
+  auto group = std::make_unique<SharedGroup>(memory, 0);
+  EXPECT_EQ(exit_code_of_child([&] {
+              group.reset();
+              return 0;
+            }),
+            0);
+  std::thread other([&] { SharedGroup(memory, 1).barrier(patience()); });
+  EXPECT_EQ(text_of([&] { group->barrier(patience()); }), "");
+  other.join();
 }
 
 TEST_F(SharedGroupTest, SizesThatCannotBeAreRefused) {

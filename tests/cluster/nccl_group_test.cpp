@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -181,6 +182,22 @@ TEST_F(NcclGroupTest, AnErrorThatComesLaterIsOfTheCallThatIsInProgress) {
   });
 }
 
+TEST_F(NcclGroupTest, AnErrorThatComesWhileTheStreamWorksEndsTheVerb) {
+  alone([] {
+    std::vector<float> numbers(10, 1.0F);
+    NcclGroup group = lone();
+    of<void(int)>("libcuda.so.1", "fake_driver_busy_queries")(1'000'000'000);
+    std::thread later([] {
+      std::this_thread::sleep_for(50ms);
+      fail_later(kRemoteError);
+    });
+    expect_throw<NcclError>([&] { group.all_reduce(on_gpu(numbers), Reduction::sum, Deadline::after(5s)); },
+                            "ncclAllReduce says: remote process exited");
+    later.join();
+    EXPECT_EQ(aborted(), 1);
+  });
+}
+
 TEST_F(NcclGroupTest, AMemberWhoseDeadlinePassesWhileJoiningAbortsTheCommunicator) {
   alone([] {
     const SharedGroup::Memory memory({.world_size = 1});
@@ -210,6 +227,20 @@ TEST_F(NcclGroupTest, AGoodEndAbortsNothing) {
     {
       const NcclGroup group = lone();
     }
+    EXPECT_EQ(aborted(), 0);
+  });
+}
+
+TEST_F(NcclGroupTest, WhatAForkedChildDoesWithItsCopyIsNotLeaving) {
+  alone([] {
+    auto group = std::make_unique<NcclGroup>(SharedGroup::Memory({.world_size = 1}), 0, NcclGroup::Options{.gpu = 0},
+                                             patience());
+    EXPECT_EQ(exit_code_of_child([&] {
+                group.reset();
+                return live() == 1 ? 0 : 1;  // NCCL was told nothing
+              }),
+              0);
+    group.reset();
     EXPECT_EQ(aborted(), 0);
   });
 }

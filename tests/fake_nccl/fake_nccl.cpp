@@ -4,12 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <set>
 #include <string>
@@ -102,6 +102,10 @@ std::size_t size_of(int type) {
   return type == uint8 ? 1 : type == float32 ? 4 : 8;
 }
 
+std::size_t bytes_of(const Operation& operation) {
+  return operation.count * size_of(operation.type);
+}
+
 /// What every call begins with.
 int begin_call(const char* name, Comm* comm, bool must_be_idle) {
   if (comm && !fake().live.contains(comm)) {
@@ -132,7 +136,7 @@ void reduce(const Comm& comm) {
 void take(Comm& comm) {
   const Operation& operation = comm.operation;
   if (operation.op == copy) {
-    std::memcpy(operation.to, part(comm, operation.root), operation.count * size_of(operation.type));
+    std::copy_n(part(comm, operation.root), bytes_of(operation), static_cast<std::byte*>(operation.to));
   } else if (operation.type == float32) {
     reduce<float>(comm);
   } else {
@@ -147,7 +151,7 @@ void advance(Comm& comm) {
   if (comm.state == State::joining && meeting.joined.load() == comm.ranks) {
     comm.state = State::idle;
   } else if (comm.state == State::to_bring && have_all(meeting.taken, comm, comm.collectives - 1)) {
-    std::memcpy(part(comm, comm.rank), comm.operation.from, comm.operation.count * size_of(comm.operation.type));
+    std::copy_n(static_cast<const std::byte*>(comm.operation.from), bytes_of(comm.operation), part(comm, comm.rank));
     meeting.brought[comm.rank].store(comm.collectives);
     comm.state = State::to_take;
   } else if (comm.state == State::to_take && have_all(meeting.brought, comm, comm.collectives)) {
@@ -161,7 +165,7 @@ void advance(Comm& comm) {
 int start(const char* name, Comm* comm, const Operation& operation) {
   const std::lock_guard guard(fake().mutex);
   if (const int error = begin_call(name, comm, true)) return error;
-  if (operation.count * size_of(operation.type) > kPart) return invalid_argument;
+  if (bytes_of(operation) > kPart) return invalid_argument;
   if (operation.op != copy && operation.type != float32 && operation.type != float64) return invalid_argument;
   comm->operation = operation;
   comm->state = State::to_bring;
@@ -185,6 +189,7 @@ void fake_nccl_fail(const char* function, int result) {
 }
 
 void fake_nccl_async_error(int result) {
+  const std::lock_guard guard(fake().mutex);
   fake().async_error = result;
 }
 

@@ -122,6 +122,29 @@ TEST(EpochSampler, CutsEachEpochIntoBatchesOfWhichTheLastIsSmaller) {
   EXPECT_NE(epoch_of(sampler, 0), epoch_of(sampler, 1));
 }
 
+TEST(EpochSampler, SaysHowManySamplesABatchHasWithoutMakingIt) {
+  for (const std::int64_t samples : {1, 9, 10, 12}) {
+    for (const std::int64_t batch_size : {std::int64_t{1}, std::int64_t{4}, std::int64_t{12}, std::int64_t{1} << 62}) {
+      EpochSampler sampler(samples, batch_size, 1);
+      const EpochSampler& asked = sampler;
+      std::int64_t sum = 0;
+      for (std::int64_t batch = 0; batch < 3 * sampler.batches_per_epoch(); ++batch) {
+        const auto number = static_cast<std::uint64_t>(batch);
+        const std::int64_t size = asked.size_of_batch(number);
+        EXPECT_EQ(size, static_cast<std::int64_t>(sampler.batch(number).size())) << number;
+        EXPECT_GE(size, 1);
+        EXPECT_LE(size, batch_size);
+        sum += size;
+      }
+      EXPECT_EQ(sum, 3 * samples) << "in batches of " << batch_size;
+    }
+  }
+  const EpochSampler last(10, 4, 1);
+  EXPECT_EQ(last.size_of_batch(2), 2);
+  EXPECT_EQ(last.size_of_batch(3), 4) << "the next epoch's first";
+  EXPECT_EQ(last.size_of_batch(3'000'000'000'000'000'002), 2);
+}
+
 TEST(EpochSampler, GivesABatchTheSameSamplesWhateverWasAskedBefore) {
   EpochSampler one(1000, 64, 9);
   EpochSampler other(1000, 64, 9);
