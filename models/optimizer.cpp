@@ -179,7 +179,12 @@ std::int64_t Optimizer::next_step() noexcept {
 
 bool Optimizer::is_plain_sgd() const noexcept {
   return options_.kind == OptimizerKind::sgd && options_.momentum == 0.0 && options_.weight_decay == 0.0 &&
-         write_ == kernels::Write::plain && on_gpu_ == nullptr;
+         write_ == kernels::Write::plain;
+}
+
+void Optimizer::count_step() {
+  if (on_gpu_ != nullptr) return on_gpu_->set_count(step_, steps() + 1);
+  (void)next_step();
 }
 
 std::int64_t Optimizer::steps() const {

@@ -102,10 +102,12 @@ class Optimizer {
   /// Requires: on a GPU; all steps enqueued or replayed before have run, else they may take this rate.
   void set_lr(double lr);
 
-  /// Whether, on the CPU, a step is `parameters -= lr * gradients` with ordinary stores, and nothing else.
+  /// Whether a step is `parameters -= lr * gradients` with ordinary stores, and nothing else.
   [[nodiscard]] bool is_plain_sgd() const noexcept;
-  /// Counts a step that somebody else made. Requires: `is_plain_sgd`.
-  void count_step() noexcept { (void)next_step(); }
+  /// Counts a step that somebody else made. On a GPU, where it waits for the stream, shared state may lose a count.
+  ///
+  /// Requires: `is_plain_sgd`. Throws: on a GPU, CudaError.
+  void count_step();
 
   /// Steps done so far with this worker's state: by this rank, or by all workers when the state is shared. On a GPU it
   /// waits for LibTorch's current stream. Throws: CudaError.

@@ -81,6 +81,12 @@ std::int64_t GpuSteps::count(const std::int64_t* steps) const {
   return number;
 }
 
+void GpuSteps::set_count(std::int64_t* steps, std::int64_t number) const {
+  wait_for_current_stream(gpu_);
+  const void* const from = &number;
+  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(steps), from, sizeof(number));
+}
+
 CUstream_st* GpuSteps::stream() const {
   use_gpu(gpu_.index());
   return static_cast<CUstream_st*>(current_stream(gpu_));

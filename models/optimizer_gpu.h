@@ -32,6 +32,7 @@ class GpuSteps {
   void update(const UpdateArrays& arrays, const float* loss, CUstream_st* stream);
   /// What stands there when all that was enqueued is done. Throws: CudaError.
   [[nodiscard]] std::int64_t count(const std::int64_t* steps) const;
+  void set_count(std::int64_t* steps, std::int64_t number) const;
 
  private:
   void put_scalars();

@@ -78,11 +78,14 @@ TEST(GpuOptimizer, OnTheCpuThereIsNothingToEnqueue) {
   EXPECT_EQ(optimizer.steps(), 0);
 }
 
-TEST(GpuOptimizer, IsNoPlainSgdForOthersToMake) {
+TEST(GpuOptimizer, CountsTheStepsOfPlainSgdThatOthersMake) {
   const OptimizerOptions options = default_optimizer("sgd");
   TwinModel twin(options, 1);
-  EXPECT_TRUE(Optimizer(options, twin.model.flat, twin.state_of_cpu, 0, Write::plain).is_plain_sgd());
-  EXPECT_FALSE(Optimizer(options, twin.flat_on_gpu(), twin.state.gpu, 0, Write::plain).is_plain_sgd());
+  Optimizer optimizer(options, twin.flat_on_gpu(), twin.state.gpu, 0, Write::plain);
+  EXPECT_TRUE(optimizer.is_plain_sgd());
+  optimizer.count_step();
+  optimizer.count_step();
+  EXPECT_EQ(optimizer.steps(), 2);
 }
 
 TEST(GpuOptimizer, ReadsTheLearningRateWhenAStepRuns) {

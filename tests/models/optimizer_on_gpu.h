@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <ostream>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -98,6 +99,10 @@ struct OptimizerCase {
   std::string name;
   OptimizerOptions options;
 };
+
+inline std::ostream& operator<<(std::ostream& out, const OptimizerCase& one) {
+  return out << one.name;
+}
 
 inline std::vector<OptimizerCase> optimizer_cases() {
   using enum OptimizerKind;
