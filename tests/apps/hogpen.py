@@ -9,6 +9,8 @@ import unittest
 from pathlib import Path
 
 COMMAND = os.environ["HOGPEN_TEST_COMMAND"]
+# Where the libcuda.so.1 of the tests lies.
+DRIVERS = Path(os.environ["HOGPEN_TEST_DRIVER"]).parent
 TIMEOUT = 120
 # Enough to go through all of a training in a fraction of a second.
 SMALL = ("--data", "synthetic:640", "--epochs", "2", "--workers", "2")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import hogpen
 
-DRIVERS = Path(os.environ["HOGPEN_TEST_DRIVER"]).parent
-
 
 class Info(hogpen.CommandTest):
     def cuda(self, **env):
@@ -47,7 +45,7 @@ class Info(hogpen.CommandTest):
         self.assertIn("found: 60000" if found else "not found", self.succeed("info").stdout)
 
     def test_gpus_are_listed_with_name_and_memory(self):
-        cuda = self.cuda(LD_LIBRARY_PATH=DRIVERS, FAKE_GPUS=2)
+        cuda = self.cuda(LD_LIBRARY_PATH=hogpen.DRIVERS, FAKE_GPUS=2)
         self.assertEqual(cuda["gpus"], [{"name": "Fake 70", "memory_bytes": 70 << 30},
                                         {"name": "Fake 71", "memory_bytes": 71 << 30}])
         self.assertEqual(cuda["driver_cuda_version"], "13.2")
@@ -55,14 +53,14 @@ class Info(hogpen.CommandTest):
         self.assertEqual(cuda["usable"], cuda["built"])
 
     def test_a_driver_without_gpus_is_told_from_no_driver(self):
-        cuda = self.cuda(LD_LIBRARY_PATH=DRIVERS, FAKE_GPUS=0)
+        cuda = self.cuda(LD_LIBRARY_PATH=hogpen.DRIVERS, FAKE_GPUS=0)
         self.assertEqual(cuda["trouble"], "the NVIDIA driver has no GPU to offer")
         self.assertFalse(cuda["usable"])
 
     def test_the_drivers_own_error_is_passed_on(self):
-        cuda = self.cuda(LD_LIBRARY_PATH=DRIVERS, FAKE_GPUS=-100)
+        cuda = self.cuda(LD_LIBRARY_PATH=hogpen.DRIVERS, FAKE_GPUS=-100)
         self.assertIn("cuInit says: no CUDA-capable device is detected (error 100)", cuda["trouble"])
-        self.assertIn("cuInit says: error 999", self.cuda(LD_LIBRARY_PATH=DRIVERS, FAKE_GPUS=-999)["trouble"])
+        self.assertIn("cuInit says: error 999", self.cuda(LD_LIBRARY_PATH=hogpen.DRIVERS, FAKE_GPUS=-999)["trouble"])
 
     def test_a_library_that_is_no_driver_is_no_crash(self):
         (self.directory / "libcuda.so.1").symlink_to("/lib/x86_64-linux-gnu/libz.so.1")

@@ -92,6 +92,19 @@ class Results(hogpen.CommandTest):
             self.assertEqual(json.loads(result.stdout)["engine"], taken)
             self.assertRegex(result.stderr, rf"(?m)^engine   {taken}$")
 
+    def test_without_a_gpu_it_falls_back_or_has_its_own_exit_code(self):
+        no_gpu = {"LD_LIBRARY_PATH": hogpen.DRIVERS, "FAKE_GPUS": "0"}
+        result = self.succeed("train", *hogpen.SMALL, "--run-dir=auto", "--device=auto", env=no_gpu)
+        self.assertRegex(result.stderr, "(?m)^device   CPUs: (the NVIDIA driver has no GPU to offer|this hogpen was built "
+                                        "without CUDA kernels)$")
+        result = self.run_hogpen("train", *hogpen.SMALL, "--run-dir=cuda", "--device=cuda", env=no_gpu)
+        self.assertEqual(result.returncode, 4)
+        self.assertRegex(result.stderr, "(?m)^hogpen: error: (the NVIDIA driver has no GPU|this hogpen was built without)")
+        self.assertRegex(result.stderr, "(?m)^hint: ")
+        self.assertFalse((self.directory / "cuda").exists())
+        self.assertEqual(self.run_hogpen("train", "--device=gpu").returncode, 2)
+        self.assertEqual(self.run_hogpen("train", *hogpen.SMALL, "--device=cuda", "--mode=sync").returncode, 2)
+
     def test_verbose_says_where_workers_and_parameters_are(self):
         cpus = sorted(os.sched_getaffinity(0))
         result = self.succeed("train", *hogpen.SMALL, "--run-dir=pinned", "-v", "--pin-workers", "--threads-per-worker=1")
