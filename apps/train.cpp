@@ -42,7 +42,8 @@ last checkpoint is lost.
 
 Exit codes:
   0 done   1 failed   2 wrong usage, settings or data   3 a worker died and was not replaced
-  4 the GPU of --device cannot be used   5 no progress within --stall-timeout   130, 143 stopped by SIGINT, SIGTERM)text";
+  4 the GPU of --device cannot be used   5 no progress within --stall-timeout
+  130, 143 stopped by SIGINT, SIGTERM)text";
 
 /// Short where that is as clear: below the working directory.
 std::string shown(const fs::path& path) {

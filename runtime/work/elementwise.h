@@ -15,10 +15,12 @@
 /// float16. Accuracy, Special values: those of kernels/transform.h, in every place.
 /// Device: a CUDA tensor is worked on by its GPU, asynchronously on the current stream; all else returns when done.
 /// Host data whose trip through a GPU fails, out of memory for example, is done by threads instead, and the log says
-/// so; not where the place was asked for, nor in place, of which part may be done. Requires: nobody else writes the
-/// tensors meanwhile. Throws: UsageError for another dtype, an output of another shape, dtype or device, one that may
-/// overlap itself, or overlap the input without being it (runtime/work/overlap.h), and tensors that require a gradient
-/// while gradients are recorded; what the place throws.
+/// so; not where the place was asked for, nor in place, of which part may be done.
+///
+/// Requires: nobody else writes the tensors meanwhile.
+/// Throws: UsageError for another dtype, an output of another shape, dtype or device, one that may overlap itself, or
+/// overlap the input without being it (runtime/work/overlap.h), and tensors that require a gradient while gradients are
+/// recorded; what the place throws.
 namespace hogpen {
 
 /// Where `transform`, or `transform_into`, would do it, and why.
