@@ -55,7 +55,7 @@ std::size_t bytes_in_use() {
 }  // namespace
 
 Driver& driver() {
-  static Driver instance;
+  static Driver& instance = *new Driver;  // never destroyed: memory may be given back after main
   return instance;
 }
 
