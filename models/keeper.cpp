@@ -67,7 +67,7 @@ class Keeper {
 
   void evaluate_now() {
     const std::int64_t at = step();
-    fetch_from_gpu();
+    if (gpu_) copy(gpu_->model, plan_.model);
     const Score score = evaluate(model_, plan_.data.test, plan_.normalization);
     evaluation_ = {.step = at,
                    .epoch = static_cast<double>(at) / static_cast<double>(plan_.batches_per_epoch),
@@ -141,14 +141,11 @@ class Keeper {
     }
   }
 
-  void fetch_from_gpu() const {
-    if (!gpu_) return;
-    copy(gpu_->model, plan_.model);
-    copy(gpu_->optimizer_state, plan_.optimizer_state);
-  }
-
   void save(std::int64_t at) {
-    fetch_from_gpu();
+    if (gpu_) {
+      copy(gpu_->model, plan_.model);
+      copy(gpu_->optimizer_state, plan_.optimizer_state);
+    }
     const auto bytes = [](const Arena& arena) {
       const auto all = arena.segment().bytes();
       return Snapshot(all.begin(), all.end());

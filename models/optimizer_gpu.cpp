@@ -40,8 +40,7 @@ void GpuSteps::put_scalars() {
 
 template <class Scalars>
 void GpuSteps::put(const Scalars& scalars) {
-  const void* const from = &scalars;
-  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(scalars_.data()), from, sizeof(Scalars));
+  copy_to_gpu(scalars_.data(), &scalars, sizeof(Scalars));
   auto* const there = static_cast<Scalars*>(scalars_.data());  // addresses of its members, of which none is read here
   lr_ = &there->lr;
   if constexpr (requires { there->step; }) step_ = &there->step;
@@ -76,15 +75,13 @@ void GpuSteps::update(const UpdateArrays& a, const float* loss, CUstream_st* str
 std::int64_t GpuSteps::count(const std::int64_t* steps) const {
   wait_for_current_stream(gpu_);
   std::int64_t number = 0;
-  void* const to = &number;
-  cuda_driver().call("cuMemcpyDtoH_v2", to, cuda::address_of(steps), sizeof(number));
+  copy_from_gpu(&number, steps, sizeof(number));
   return number;
 }
 
 void GpuSteps::set_count(std::int64_t* steps, std::int64_t number) const {
   wait_for_current_stream(gpu_);
-  const void* const from = &number;
-  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(steps), from, sizeof(number));
+  copy_to_gpu(steps, &number, sizeof(number));
 }
 
 CUstream_st* GpuSteps::stream() const {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/train_plan.h"
+#include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/device_board.h"
 #include "runtime/memory/view.h"
 
@@ -36,8 +37,7 @@ Source source_of(const TrainPlan& plan, GpuPieces::Piece piece) {
 DeviceMemory make_piece(const TrainPlan& plan, GpuPieces::Piece piece) {
   const Source source = source_of(plan, piece);
   auto memory = DeviceMemory::create(*plan.gpu, source.bytes.size(), {.layout_hash = source.layout_hash});
-  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(memory.data()), static_cast<const void*>(source.bytes.data()),
-                     source.bytes.size());
+  copy_to_gpu(memory.data(), source.bytes.data(), source.bytes.size());
   const BlockId block = memory.post();
   retain(block);
   plan.shared().gpu.blocks[piece].store(static_cast<std::uint64_t>(block));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/core/error.h"
+#include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/layout_table.h"
 #include "runtime/memory/view.h"
 
@@ -142,10 +143,10 @@ void copy(const Arena& from, const Arena& to) {
   const std::size_t size = from.data().size();
   if (to.device().is_cuda()) {
     use_gpu(to.device().index());
-    cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(target), static_cast<const void*>(source), size);
+    copy_to_gpu(target, source, size);
   } else if (from.device().is_cuda()) {
     use_gpu(from.device().index());
-    cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(target), cuda::address_of(source), size);
+    copy_from_gpu(target, source, size);
   } else {
     std::memcpy(target, source, size);
   }

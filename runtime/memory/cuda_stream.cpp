@@ -22,4 +22,12 @@ void copy_on_gpu(void* to, const void* from, std::size_t size_bytes, c10::Device
   cuda_driver().call("cuStreamSynchronize", stream);
 }
 
+void copy_to_gpu(void* on_gpu, const void* on_host, std::size_t size_bytes) {
+  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(on_gpu), on_host, size_bytes);
+}
+
+void copy_from_gpu(void* on_host, const void* on_gpu, std::size_t size_bytes) {
+  cuda_driver().call("cuMemcpyDtoH_v2", on_host, cuda::address_of(on_gpu), size_bytes);
+}
+
 }  // namespace hogpen

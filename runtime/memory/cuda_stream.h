@@ -18,4 +18,9 @@ void wait_for_current_stream(c10::Device gpu);
 /// Copies memory of a GPU on that stream, and waits. Throws: as above.
 void copy_on_gpu(void* to, const void* from, std::size_t size_bytes, c10::Device gpu);
 
+/// Copies from the host to the GPU whose context is current, or back; done when it returns. Of the GPU's streams it
+/// waits for the default one alone. Throws: CudaError.
+void copy_to_gpu(void* on_gpu, const void* on_host, std::size_t size_bytes);
+void copy_from_gpu(void* on_host, const void* on_gpu, std::size_t size_bytes);
+
 }  // namespace hogpen

@@ -3,7 +3,6 @@
 #include <ATen/ops/empty_like.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
+#include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/tensor_handle.h"
 #include "runtime/work/overlap.h"
 #include "runtime/work/pool.h"
@@ -177,9 +177,8 @@ void transform_by_gpu(UnaryOp op, const at::Tensor& in, const at::Tensor& out) {
     return;
   }
   const c10::DeviceGuard guard(in.device());
-  const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
   kernels::transform_cuda(op, in.scalar_type(), in.const_data_ptr(), out.mutable_data_ptr(), n,
-                          static_cast<CUstream_st*>(cuda.getStream(in.device()).native_handle()));
+                          static_cast<CUstream_st*>(current_stream(in.device())));
 }
 
 /// Whether a GPU that was chosen for host data has done it, and not failed: too little memory is no reason to give up.

@@ -15,10 +15,10 @@
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/memory/arena.h"
 #include "runtime/memory/cuda_driver.h"
-#include "runtime/memory/segment_board.h"
 #include "runtime/memory/tensor_handle.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
+#include "tests/notes_on_board.h"
 
 namespace hogpen {
 namespace {
@@ -47,15 +47,6 @@ at::Tensor make_private(cuda::Address address, std::int64_t numel) {
       std::move(storage), c10::DispatchKeySet(c10::DispatchKey::CUDA), caffe2::TypeMeta::Make<float>());
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous({numel});
   return tensor;
-}
-
-int notes_on_board() {
-  int count = 0;
-  clean_board([&](FileId) {
-    ++count;
-    return false;
-  });
-  return count;
 }
 
 class GpuTensor : public LeavesNothing<> {

@@ -2,7 +2,6 @@
 // where there is a GPU.
 #include "runtime/memory/device_memory.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -23,7 +22,7 @@
 
 #include "runtime/core/fd_passing.h"
 #include "runtime/memory/cuda_driver.h"
-#include "tests/fake_cuda/fake_driver.h"
+#include "tests/fake_cuda/of_fake.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
 
@@ -87,13 +86,6 @@ void hear(int socket) {
 void hear_the_end(int socket) {
   char byte = 0;
   ASSERT_EQ(::read(socket, &byte, 1), 0);
-}
-
-/// The fake driver's own functions; null where the driver is real.
-template <class Function>
-Function* of_fake(const char* name) {
-  void* const library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-  return reinterpret_cast<Function*>(library ? ::dlsym(library, name) : nullptr);
 }
 
 int live() {

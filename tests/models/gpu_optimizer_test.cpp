@@ -1,31 +1,20 @@
 // An Optimizer on the fake driver, with kernels that run on the host when they are launched.
 #include <ATen/ops/zeros.h>
-#include <dlfcn.h>
 
 #include <functional>
 
 #include "runtime/core/error.h"
+#include "tests/expect_throw.h"
 #include "tests/fake_cuda/fake_kernels.h"
+#include "tests/fake_cuda/of_fake.h"
 #include "tests/models/current_stream.h"
 #include "tests/models/optimizer_on_gpu.h"
 
 namespace hogpen {
 namespace {
 
-template <class Function>
-Function* of_fake(const char* name) {
-  void* const library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-  return reinterpret_cast<Function*>(::dlsym(library, name));
-}
-
-/// Expects a UsageError whose text contains `part`.
 void expect_refused(const std::string& part, const std::function<void()>& action) {
-  try {
-    action();
-    FAIL() << "nothing was thrown about: " << part;
-  } catch (const UsageError& error) {
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
+  expect_throw<UsageError>(part, action);
 }
 
 TEST(GpuOptimizer, RefusesGradientsThatDoNotFitBeforeItUpdatesAnything) {

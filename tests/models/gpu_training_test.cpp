@@ -24,9 +24,9 @@
 #include "models/train_step.h"
 #include "models/trainer.h"
 #include "runtime/core/error.h"
-#include "runtime/memory/segment_board.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
+#include "tests/notes_on_board.h"
 
 namespace hogpen {
 namespace {
@@ -70,12 +70,7 @@ class GpuTraining : public LeavesNothing<> {
   }
   void TearDown() override {
     fs::remove_all(directory_);
-    int notes = 0;
-    clean_board([&](FileId) {
-      ++notes;
-      return false;
-    });
-    EXPECT_EQ(notes, 0) << "descriptors of GPU memory are left";
+    EXPECT_EQ(notes_on_board(), 0) << "descriptors of GPU memory are left";
     LeavesNothing::TearDown();
   }
 
@@ -121,6 +116,8 @@ class GpuTraining : public LeavesNothing<> {
               0);
   }
 
+  void kill_at_every_call(const std::string& name, int most) const;
+
   fs::path directory_;
 };
 
@@ -165,13 +162,13 @@ constexpr int kStride = 1;
 
 /// Runs trainings in which the process of that name is killed at its first, second, … call of the driver, until it
 /// makes fewer, or `most` have been tried. All must end as if nothing had been.
-void kill_at_every_call(const std::string& name, int most, const fs::path& directory,
-                        const std::function<TrainResult(const std::string& run)>& train) {
-  const fs::path file = directory / "killed";
+void GpuTraining::kill_at_every_call(const std::string& name, int most) const {
+  const fs::path file = directory_ / "killed";
   int kills = 0;
   for (int call = 1; call <= most; call += kStride) {
     ::setenv("FAKE_KILL", fmt::format("{}:{}:{}", name, call, file.string()).c_str(), 1);
-    const TrainResult result = train(fmt::format("{}-{}", name, call));
+    const TrainResult result = trainer(options(fmt::format("{}-{}", name, call))).run();
+    EXPECT_EQ(count_in(result), kSteps) << "call " << call;
     if (!fs::remove(file)) break;
     ++kills;
     ASSERT_EQ(result.launch.deaths.size(), 1) << "call " << call;
@@ -181,23 +178,11 @@ void kill_at_every_call(const std::string& name, int most, const fs::path& direc
 }
 
 TEST_F(GpuTraining, SurvivesTheKillOfTheKeeperAtAnyCallOfTheDriver) {
-  alone([&] {
-    kill_at_every_call("hogpen-keeper", 1000, directory_, [&](const std::string& run) {
-      const TrainResult result = trainer(options(run)).run();
-      EXPECT_EQ(count_in(result), kSteps) << run;
-      return result;
-    });
-  });
+  alone([&] { kill_at_every_call("hogpen-keeper", 1000); });
 }
 
 TEST_F(GpuTraining, SurvivesTheKillOfAWorkerAtAnyCallWhileItAttachesAndBegins) {
-  alone([&] {
-    kill_at_every_call("hogpen-0", 80, directory_, [&](const std::string& run) {
-      const TrainResult result = trainer(options(run)).run();
-      EXPECT_EQ(count_in(result), kSteps) << run;
-      return result;
-    });
-  });
+  alone([&] { kill_at_every_call("hogpen-0", 80); });
 }
 
 TEST_F(GpuTraining, IsRefusedWithAReasonWhereThereIsNoGpu) {

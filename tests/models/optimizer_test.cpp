@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/core/error.h"
+#include "tests/expect_throw.h"
 #include "tests/models/flat_model.h"
 
 namespace hogpen {
@@ -157,14 +158,8 @@ TEST(Optimizer, HasOneRowOfStateAWorkerOrOneForAll) {
   EXPECT_EQ(Optimizer::state_specs(options, 100, 3).at(0).shape, (std::vector<std::int64_t>{1, 100}));
 }
 
-/// Expects a UsageError whose text contains `part`.
 void expect_refused(const std::string& part, const std::function<void()>& action) {
-  try {
-    action();
-    FAIL() << "nothing was thrown about: " << part;
-  } catch (const UsageError& error) {
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
+  expect_throw<UsageError>(part, action);
 }
 
 TEST(Optimizer, RefusesStateThatIsNotOfTheseOptions) {
