@@ -42,7 +42,8 @@ class GpuWithoutMemory : public testing::Test {
     return exp(in_, caller);
   }
   Calibration calibration_;
-  at::Tensor in_ = at::linspace(-5, 5, 100'001);
+  // Few enough for LibTorch to take no OpenMP threads, whose order ThreadSanitizer cannot see.
+  at::Tensor in_ = at::linspace(-5, 5, 20'001);
 };
 
 TEST_F(GpuWithoutMemory, ThreadsDoWhatTheGpuWasChosenForAndTheLogSaysSo) {
@@ -53,7 +54,7 @@ TEST_F(GpuWithoutMemory, ThreadsDoWhatTheGpuWasChosenForAndTheLogSaysSo) {
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_TRUE(at::equal(out, right()));
   EXPECT_EQ(kernels::trips, 1);
-  EXPECT_NE(said.find("100001 elements, threads will: memory of the GPU: out of memory"), std::string::npos) << said;
+  EXPECT_NE(said.find("20001 elements, threads will: memory of the GPU: out of memory"), std::string::npos) << said;
 }
 
 TEST_F(GpuWithoutMemory, APlaceThatWasAskedForFails) {
