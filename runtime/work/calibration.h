@@ -22,9 +22,9 @@ struct BreakEven {
 ///
 /// Sharing: a value.
 struct Calibration {
-  BreakEven light = {.threads = std::uint64_t{1} << 17, .processes = std::uint64_t{1} << 17};  ///< a few instructions
-  BreakEven heavy = {.threads = std::uint64_t{1} << 15,
-                     .processes = std::uint64_t{1} << 15};  ///< exp, log, sigmoid, tanh
+  BreakEven light = {.threads = std::uint64_t{1} << 15, .processes = std::uint64_t{1} << 19};  ///< a few instructions
+  BreakEven heavy = {.threads = std::uint64_t{1} << 14,
+                     .processes = std::uint64_t{1} << 17};  ///< exp, log, sigmoid, tanh
   std::string machine = {};  ///< where it was measured: CPU, threads, number of GPUs; empty for these defaults
 
   [[nodiscard]] const BreakEven& of(kernels::UnaryOp::Kind kind) const noexcept;
