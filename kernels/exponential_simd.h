@@ -77,10 +77,11 @@ class SmallPowerOfTwo : public PowerOfTwo {
 template <std::size_t kCount>
 inline bool are_small(const std::array<FloatVector, kCount>& x) {
   const auto bits_of = [](float number) { return _mm256_castps_si256(_mm256_set1_ps(number)); };
-  __m256i most = _mm256_setzero_si256();
-  for (const FloatVector& one : x) {
-    most = _mm256_max_epi32(most, _mm256_andnot_si256(bits_of(-0.0F), _mm256_castps_si256(one)));
-  }
+  const auto size_of = [&](const FloatVector& one) {
+    return _mm256_andnot_si256(bits_of(-0.0F), _mm256_castps_si256(one));
+  };
+  __m256i most = size_of(x[0]);
+  for (std::size_t i = 1; i < kCount; ++i) most = _mm256_max_epi32(most, size_of(x[i]));
   return _mm256_movemask_epi8(_mm256_cmpgt_epi32(most, bits_of(86.5F))) == 0;
 }
 
@@ -117,10 +118,14 @@ inline std::array<FloatVector, kCount> exponential_by(const std::array<FloatVect
   for (const float coefficient : {0x1.123b02p-7F, 0x1.5558f8p-5F, 0x1.55549p-3F, 0x1.fffffcp-2F}) {
     q = all([coefficient](V sum, V one) { return at::vec::fmadd(sum, one, V(coefficient)); }, q, r);
   }
-  const auto high = all([](V one) { return V(1.0F) + one; }, r);
-  const auto low = all([](V one, V sum) { return one - (sum - V(1.0F)); }, r, high);
-  const auto small = all([](V one, V sum, V rest) { return at::vec::fmadd(one * one, sum, rest); }, r, q, low);
-  return all([](const Power& one, V sum, V rest) { return one.times(sum + rest); }, power, high, small);
+  // Each on its own: together they would need more registers than there are.
+  return all(
+      [](const Power& two, V one, V sum) {
+        const V high = V(1.0F) + one;
+        const V low = one - (high - V(1.0F));
+        return two.times(high + at::vec::fmadd(one * one, sum, low));
+      },
+      power, r, q);
 }
 
 template <std::size_t kCount>

@@ -155,8 +155,8 @@ void transform_some(const F& f, const T* in, T* out, std::size_t count) {
   apply<T>(f, Vectorized<T>::loadu(in, some)).store(out, some);
 }
 
-/// Asks for input that is read once and some time from now. Where computing takes as long as memory does, a CPU does not
-/// look far enough ahead to do both at once, and its own prefetching stops at each page.
+/// Asks for input that is read once and some time from now. Where computing takes as long as memory does, a CPU does
+/// not look far enough ahead to do both at once, and its own prefetching stops at each page.
 template <class T>
 void prefetch(const T* in, std::size_t n) {
   constexpr std::size_t kAheadBytes = 3072;  // from 2 KiB on exp goes as fast as memory, without at 76 to 80 % of that

@@ -57,6 +57,7 @@ struct Contender {
     none,
   };
   Limit limit = Limit::in_turns;
+  Executor* streams = nullptr;  ///< its threads measure the limit: those that do the work, so that none must wake up
   std::function<void()> copied = {};  ///< the same reads and writes of its own memory, done after `finish`
 };
 
@@ -111,7 +112,7 @@ void note_break_even(Recorder& recorder, const Subject& subject, const Curves& c
 class Stage {
  public:
   Stage(Recorder& recorder, std::int64_t elements)
-      : recorder_(recorder), in_(filled_array(elements)), out_(filled_array(elements)), team_(default_workers()) {}
+      : recorder_(recorder), in_(filled_array(elements)), out_(filled_array(elements)) {}
 
   void measure(const Subject& subject, const Contender& contender, std::int64_t elements, Curves& curves) {
     const at::Tensor in = in_.narrow(0, 0, elements);
@@ -135,7 +136,7 @@ class Stage {
   std::function<double()> limit_of(const Contender& contender, std::int64_t elements) {
     switch (contender.limit) {
       case Contender::Limit::in_turns:
-        return [this, elements] { return streamed(elements); };
+        return [this, elements, &team = contender.streams->team()] { return streamed(elements, team); };
       case Contender::Limit::known:
         if (const auto known = known_limits_.find(elements); known != known_limits_.end()) {
           return [limit = known->second] { return limit; };
@@ -149,17 +150,16 @@ class Stage {
     return {};
   }
 
-  double streamed(std::int64_t elements) {
+  double streamed(std::int64_t elements, Team& team) {
     float* const out = out_.mutable_data_ptr<float>();
     const float* const in = in_.const_data_ptr<float>();
     const auto scale = [&](std::size_t i, std::size_t n) { kernels::stream_scale(out + i, in + i, 0.5F, n); };
-    return gigabytes_per_second(elements, [&] { for_each_piece(team_, elements, scale); }, [] {});
+    return gigabytes_per_second(elements, [&] { for_each_piece(team, elements, scale); }, [] {});
   }
 
   Recorder& recorder_;
   at::Tensor in_;
   at::Tensor out_;
-  Team team_;
   std::map<std::int64_t, double> known_limits_;
 };
 
@@ -194,7 +194,7 @@ void add_gpu(std::vector<Contender>& contenders) {
                           transform_into(subject.op, on_gpu->first, on_gpu->second, *executor);
                         },
                         [] { c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).synchronizeDevice(0); },
-                        Contender::Limit::own, [on_gpu] { on_gpu->second.copy_(on_gpu->first); }});
+                        Contender::Limit::own, nullptr, [on_gpu] { on_gpu->second.copy_(on_gpu->first); }});
 }
 
 }  // namespace
@@ -212,15 +212,16 @@ void bench_elementwise(Recorder& recorder) {
   const std::vector<Subject> subjects = {
       {{UnaryOp::Kind::exp}, "exp", [](at::Tensor& out, const at::Tensor& in) { at::exp_out(out, in); }},
       {{UnaryOp::Kind::square}, "square", [](at::Tensor& out, const at::Tensor& in) { at::square_out(out, in); }}};
-  const auto by = [](Executor& executor) {
-    return [&executor](const Subject& subject, const at::Tensor& in, at::Tensor& out) {
+  const auto by = [](std::string series, Executor& executor, Executor& streams) {
+    const auto run = [&executor](const Subject& subject, const at::Tensor& in, at::Tensor& out) {
       transform_into(subject.op, in, out, executor);
     };
+    return Contender{.series = std::move(series), .run = run, .streams = &streams};
   };
-  std::vector<Contender> contenders = {{"calling thread", by(caller)}};
-  if (threads > 1) contenders.push_back({fmt::format("{} threads", threads), by(by_threads)});
-  contenders.push_back({fmt::format("{} processes", threads), by(by_processes)});
-  contenders.push_back({"automatic", by(automatic)});
+  std::vector<Contender> contenders = {by("calling thread", caller, by_threads)};
+  if (threads > 1) contenders.push_back(by(fmt::format("{} threads", threads), by_threads, by_threads));
+  contenders.push_back(by(fmt::format("{} processes", threads), by_processes, by_threads));
+  contenders.push_back(by("automatic", automatic, automatic));
   add_gpu(contenders);
   // Last, and then there is a pause.
   if (at::get_num_threads() != threads) at::set_num_threads(threads);
