@@ -33,7 +33,7 @@ void linear_backward_weight(const float* dy, const float* x, float* dw, float* d
 void linear_update(const float* dy, const float* x, double lr, float* w, float* b, std::size_t rows, std::size_t in,
                    std::size_t out);
 
-enum class Activation { relu, tanh, sigmoid, gelu };
+enum class Activation { identity, relu, tanh, sigmoid, gelu };
 
 /// y = f(x), elementwise. x and y may be the same but for gelu, whose backward pass needs x.
 ///

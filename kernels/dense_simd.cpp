@@ -171,6 +171,8 @@ void activate_backward(Activation activation, const float* x, const float* y, fl
   const Vector zero(0.0F);
   const Vector one(1.0F);
   switch (activation) {
+    case Activation::identity:
+      return;
     case Activation::relu:
       return scale_vectors(y, dy, n, [&](const Vector& v) { return Vector::blendv(zero, one, v > zero); });
     case Activation::tanh:

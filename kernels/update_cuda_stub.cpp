@@ -1,15 +1,7 @@
-#include <stdexcept>
-
+#include "kernels/no_cuda.h"
 #include "kernels/update.h"
 
 namespace hogpen::kernels {
-namespace {
-
-[[noreturn]] void no_cuda() {
-  throw std::runtime_error("this hogpen has no CUDA kernels: configure with HOGPEN_CUDA=ON");
-}
-
-}  // namespace
 
 void sgd_cuda(Write, float*, const float*, float*, std::size_t, const SgdScalars*, const float*, CUstream_st*) {
   no_cuda();

@@ -152,13 +152,14 @@ void Optimizer::step(double lr, std::span<const FlatSlice> slices, std::span<con
   }
 }
 
-void Optimizer::enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients, const float* loss) {
+void Optimizer::enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients,
+                        const StepOnGpu& there) {
   detail::GpuSteps& gpu = on_gpu();
   check(slices, gradients);
   CUstream_st* const stream = gpu.stream();
-  gpu.begin(step_, loss, stream);
+  gpu.begin(step_, there, stream);
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    if (gradients[i].defined()) gpu.update(arrays(slices[i], gradients[i]), loss, stream);
+    if (gradients[i].defined()) gpu.update(arrays(slices[i], gradients[i]), there.loss, stream);
   }
 }
 

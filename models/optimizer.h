@@ -55,6 +55,12 @@ struct FlatSlice {
   std::int64_t numel = 0;
 };
 
+/// What a step on a GPU finds in its memory when it runs.
+struct StepOnGpu {
+  const float* loss = nullptr;  ///< null: every step is made
+  const double* lr = nullptr;   ///< null: what `Optimizer::set_lr` said last
+};
+
 /// What one worker needs to update the shared parameters: hyper-parameters, and its view of the state.
 ///
 /// State lies in an Arena of its own (`state_specs`): for each state buffer of the optimizer one float32 tensor
@@ -91,11 +97,11 @@ class Optimizer {
   /// replay is a step: it counts itself in the state, and reads gradients, `*loss` and the learning rate when it runs.
   /// Where `*loss` is NaN or infinite then, nothing is updated or counted.
   ///
-  /// Shapes, Dtypes, Sharing: as `step`. Device: `loss` is memory of the GPU; null, and every step is made.
+  /// Shapes, Dtypes, Sharing: as `step`.
   /// Requires: on a GPU; gradients stay where they are until the last step or replay is done.
   /// Throws: as `step`, before anything is enqueued; std::runtime_error when a launch fails, or when hogpen was built
   /// without CUDA.
-  void enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients, const float* loss = nullptr);
+  void enqueue(std::span<const FlatSlice> slices, std::span<const at::Tensor> gradients, const StepOnGpu& there = {});
   /// The learning rate of the steps that run from now on; 0 before the first call. It calls nothing of CUDA's: it
   /// writes to page-locked memory that the step reads.
   ///

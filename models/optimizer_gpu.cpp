@@ -50,8 +50,9 @@ void GpuSteps::set_lr(double lr) noexcept {
   std::atomic_ref(*static_cast<double*>(next_lr_.data())).store(lr, std::memory_order_release);
 }
 
-void GpuSteps::begin(std::int64_t* steps, const float* loss, CUstream_st* stream) {
-  kernels::begin_step_cuda(steps, static_cast<const double*>(next_lr_.data()), lr_, step_, loss, stream);
+void GpuSteps::begin(std::int64_t* steps, const StepOnGpu& there, CUstream_st* stream) {
+  const double* const lr = there.lr != nullptr ? there.lr : static_cast<const double*>(next_lr_.data());
+  kernels::begin_step_cuda(steps, lr, lr_, step_, there.loss, stream);
 }
 
 void GpuSteps::update(const UpdateArrays& a, const float* loss, CUstream_st* stream) {

@@ -27,7 +27,7 @@ class GpuSteps {
   /// LibTorch's current stream; makes the GPU current for the calling thread. Throws: what `use_gpu` throws.
   [[nodiscard]] CUstream_st* stream() const;
   /// Enqueues what counts the step and sets the scalars, in front of its updates. Throws: as `Optimizer::enqueue`.
-  void begin(std::int64_t* steps, const float* loss, CUstream_st* stream);
+  void begin(std::int64_t* steps, const StepOnGpu& there, CUstream_st* stream);
   /// Throws: as `Optimizer::enqueue`.
   void update(const UpdateArrays& arrays, const float* loss, CUstream_st* stream);
   /// What stands there when all that was enqueued is done. Throws: CudaError.

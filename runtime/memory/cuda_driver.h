@@ -27,6 +27,9 @@ constexpr int kVirtualMemory = 102;       ///< CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMOR
 constexpr int kCanGiveDescriptors = 103;  ///< CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED
 constexpr unsigned kLazyPeerAccess = 1;   ///< CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS
 constexpr unsigned kForAllGpus = 3;       ///< CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
+constexpr unsigned kNonBlocking = 1;      ///< CU_STREAM_NON_BLOCKING
+constexpr unsigned kNoTiming = 2;         ///< CU_EVENT_DISABLE_TIMING
+constexpr int kRelaxedCapture = 2;        ///< CU_STREAM_CAPTURE_MODE_RELAXED
 constexpr int kReadOnly = 1;              ///< CU_MEM_ACCESS_FLAGS_PROT_READ
 constexpr int kReadWrite = 3;             ///< CU_MEM_ACCESS_FLAGS_PROT_READWRITE
 

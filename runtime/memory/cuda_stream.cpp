@@ -4,9 +4,41 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace hogpen {
+namespace {
+
+/// The stream of the thread's OwnStream where LibTorch has none to offer.
+thread_local cuda::Stream own_stream = nullptr;
+
+bool has_libtorch_cuda() {
+  return c10::impl::hasDeviceGuardImpl(c10::DeviceType::CUDA);
+}
+
+}  // namespace
+
+OwnStream::OwnStream(c10::Device gpu) : gpu_(gpu) {
+  use_gpu(gpu.index());
+  if (has_libtorch_cuda()) {
+    const c10::impl::VirtualGuardImpl libtorch(c10::DeviceType::CUDA);
+    before_ = libtorch.exchangeStream(libtorch.getNewStream(gpu));
+  } else {
+    cuda_driver().call("cuStreamCreate", &own_stream, cuda::kNonBlocking);
+  }
+}
+
+OwnStream::~OwnStream() {
+  if (process_ != ::getpid()) return;
+  const cuda::Stream stream = current_stream(gpu_);
+  (void)cuda_driver().result_of("cuStreamSynchronize", stream);
+  if (before_) {
+    c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).exchangeStream(*before_);
+  } else {
+    (void)cuda_driver().result_of("cuStreamDestroy_v2", stream);
+    own_stream = nullptr;
+  }
+}
 
 cuda::Stream current_stream(c10::Device gpu) {
-  if (!c10::impl::hasDeviceGuardImpl(c10::DeviceType::CUDA)) return nullptr;
+  if (own_stream != nullptr || !has_libtorch_cuda()) return own_stream;
   return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStream(gpu).native_handle();
 }
 
@@ -20,6 +52,14 @@ void copy_on_gpu(void* to, const void* from, std::size_t size_bytes, c10::Device
   const cuda::Stream stream = current_stream(gpu);
   cuda_driver().call("cuMemcpyDtoDAsync_v2", cuda::address_of(to), cuda::address_of(from), size_bytes, stream);
   cuda_driver().call("cuStreamSynchronize", stream);
+}
+
+void enqueue_copy_to_gpu(void* on_gpu, const void* on_host, std::size_t size_bytes, cuda::Stream stream) {
+  cuda_driver().call("cuMemcpyHtoDAsync_v2", cuda::address_of(on_gpu), on_host, size_bytes, stream);
+}
+
+void enqueue_copy_from_gpu(void* on_host, const void* on_gpu, std::size_t size_bytes, cuda::Stream stream) {
+  cuda_driver().call("cuMemcpyDtoHAsync_v2", on_host, cuda::address_of(on_gpu), size_bytes, stream);
 }
 
 void copy_to_gpu(void* on_gpu, const void* on_host, std::size_t size_bytes) {

@@ -135,7 +135,8 @@ void fake_driver_busy_queries(int count) {
 }
 
 int fake_driver_live() {
-  return static_cast<int>(driver().allocations.size() + driver().ranges.size() + driver().page_locked.size());
+  return static_cast<int>(driver().allocations.size() + driver().ranges.size() + driver().page_locked.size()) +
+         live_on_streams();
 }
 
 int cuDriverGetVersion(int* version) {
@@ -230,24 +231,5 @@ int cuMemcpyDtoH_v2(void* to, Address from, std::size_t bytes) {
   if (!has_rights(from, bytes, 1)) return illegal_address;
   std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
   return success;
-}
-
-int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
-  if (const int error = begin_call()) return error;
-  if (current_device() < 0 || stream) return invalid_context;
-  if (!has_rights(from, bytes, 1) || !has_rights(to, bytes, 3)) return illegal_address;
-  std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
-  return success;
-}
-
-int cuStreamQuery(void*) {
-  if (const int error = begin_call()) return error;
-  if (current_device() < 0) return invalid_context;
-  return driver().busy_queries > 0 && driver().busy_queries-- > 0 ? not_ready : success;
-}
-
-int cuStreamSynchronize(void* stream) {
-  if (const int error = begin_call()) return error;
-  return current_device() < 0 || stream ? invalid_context : success;
 }
 }

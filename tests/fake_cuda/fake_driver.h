@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 // What a test asks of the fake driver besides the driver API, by dlsym: the library is opened as NVIDIA's is.
 extern "C" {
@@ -11,7 +12,10 @@ int fake_driver_calls();
 void fake_driver_fail_call(int count);
 /// The next queries of a stream find work on it.
 void fake_driver_busy_queries(int count);
-/// Allocation handles, address ranges and page-locked memories that were not given back.
+/// Takes the work of a kernel for a stream: done when somebody waits for it, as late as may be, or recorded where the
+/// stream is captured. False for the default stream, where the caller does it at once.
+bool fake_driver_enqueue(void* stream, std::function<void()>& work);
+/// Allocation handles, address ranges, page-locked memories, streams, events and graphs that were not given back.
 int fake_driver_live();
 
 // As in cuda.h, written down a second time: what hogpen passes is read as the driver would read it.

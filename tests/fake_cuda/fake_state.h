@@ -31,6 +31,8 @@ enum Result : int {
   invalid_context = 201,
   not_ready = 600,
   illegal_address = 700,
+  capture_unsupported = 900,
+  capture_invalidated = 901,
   not_supported = 801,
   unknown = 999,
 };
@@ -80,5 +82,8 @@ std::size_t size_of(int fd);
 void* map_memory(void* address, std::size_t size, int fd, int rights);
 /// Whether all of it is mapped with these rights. Requires: it lies in one range.
 bool has_rights(Address address, std::size_t bytes, int rights);
+
+/// Streams, events and graphs that were not given back.
+int live_on_streams();
 
 }  // namespace fake

@@ -30,5 +30,7 @@ static_assert(kForAllGpus == (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEM
 static_assert(kInvalidValue == CUDA_ERROR_INVALID_VALUE && kOutOfMemory == CUDA_ERROR_OUT_OF_MEMORY &&
               kNotFound == CUDA_ERROR_NOT_FOUND);
 static_assert(kNotReady == CUDA_ERROR_NOT_READY);
+static_assert(kNonBlocking == CU_STREAM_NON_BLOCKING && kNoTiming == CU_EVENT_DISABLE_TIMING);
+static_assert(kRelaxedCapture == CU_STREAM_CAPTURE_MODE_RELAXED);
 
 }  // namespace hogpen::cuda

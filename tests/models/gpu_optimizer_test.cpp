@@ -23,7 +23,7 @@ TEST(GpuOptimizer, RefusesGradientsThatDoNotFitBeforeItUpdatesAnything) {
   const auto enqueue_with = [&](const at::Tensor& last) {
     std::vector<at::Tensor> gradients = twin.gradients_on_gpu;
     gradients.back() = last;
-    optimizer.enqueue(twin.model.slices, gradients, nullptr);
+    optimizer.enqueue(twin.model.slices, gradients);
   };
   const Twin others({{"long", c10::ScalarType::Float, {17}}, {"whole", c10::ScalarType::Long, {16}}});
   const Arena elsewhere = others.host.on(others.host.device_memory(1));
@@ -90,15 +90,34 @@ TEST(GpuOptimizer, ReadsTheLearningRateWhenAStepRuns) {
   EXPECT_FALSE(at::equal(twin.parameters.host.tensor("flat"), twin.model.flat));
 }
 
+TEST(GpuOptimizer, TakesTheLearningRateFromTheGpuWhereThatIsSaid) {
+  const OptimizerOptions options = default_optimizer("sgd");
+  TwinModel twin(options, 1);
+  Optimizer optimizer(options, twin.flat_on_gpu(), twin.state.gpu, 0, Write::plain);
+  optimizer.set_lr(0.5);
+  double there = 0.25;  // an address of the fake GPU is one of the host
+  optimizer.enqueue(twin.model.slices, twin.gradients_on_gpu, {.lr = &there});
+  twin.parameters.to_host();
+  const at::Tensor found = twin.parameters.host.tensor("flat").clone();
+  TwinModel other(options, 1);
+  Optimizer(options, other.flat_on_gpu(), other.state.gpu, 0, Write::plain)
+      .step(0.25, other.model.slices, other.gradients_on_gpu);
+  other.parameters.to_host();
+  EXPECT_TRUE(at::equal(found, other.parameters.host.tensor("flat")));
+}
+
 TEST(GpuOptimizer, LaunchesOnLibTorchsCurrentStream) {
   const OptimizerOptions options = default_optimizer("sgd");
   TwinModel twin(options, 1);
   Optimizer optimizer(options, twin.flat_on_gpu(), twin.state.gpu, 0, Write::plain);
-  int here = 0;
-  CurrentStream::set(&here);
+  cuda::Stream here = nullptr;
+  cuda_driver().call("cuStreamCreate", &here, cuda::kNonBlocking);
+  CurrentStream::set(here);
   optimizer.enqueue(twin.model.slices, twin.gradients_on_gpu);
   CurrentStream::set(nullptr);
-  EXPECT_EQ(static_cast<void*>(kernels::stream_of_last_launch()), &here);
+  EXPECT_EQ(static_cast<void*>(kernels::stream_of_last_launch()), here);
+  cuda_driver().call("cuStreamSynchronize", here);
+  cuda_driver().call("cuStreamDestroy_v2", here);
   optimizer.enqueue({}, {});
   EXPECT_EQ(kernels::stream_of_last_launch(), nullptr);
 }

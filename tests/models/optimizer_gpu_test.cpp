@@ -63,7 +63,7 @@ TEST_P(OptimizerInAGraph, EveryReplayIsAStepWithTheRateTheGradientsAndTheLossOfI
   Optimizer on_cpu(options_, twin.model.flat, twin.state_of_cpu, 1, write_);
   Optimizer on_gpu(options_, twin.flat_on_gpu(), twin.state.gpu, 1, write_);
   const OwnStream stream;
-  const Graph graph(stream, [&] { on_gpu.enqueue(twin.model.slices, twin.gradients_on_gpu, twin.loss()); });
+  const Graph graph(stream, [&] { on_gpu.enqueue(twin.model.slices, twin.gradients_on_gpu, {.loss = twin.loss()}); });
   twin.expect_equal();
   for (int step = 0; step < kSteps; ++step) {
     const float loss = step % 3 == 1 ? kNan : 1.0F;
@@ -101,7 +101,7 @@ TEST(OptimizerRaceOnGpu, AtomicLosesNoUpdateOfSharedStateAndNoStepOfTwoStreams) 
   for (int step = 0; step < kSteps; ++step) {
     for (std::size_t i = 0; i < streams.size(); ++i) {
       CurrentStream::set(streams[i].get());
-      optimizers[i].enqueue(twin.model.slices, twin.gradients_on_gpu, twin.loss());
+      optimizers[i].enqueue(twin.model.slices, twin.gradients_on_gpu, {.loss = twin.loss()});
     }
   }
   for (const OwnStream& stream : streams) cuda_driver().call("cuStreamSynchronize", stream.get());

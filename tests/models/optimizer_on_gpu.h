@@ -162,7 +162,7 @@ TEST_P(OptimizerOnGpu, HasTheBitsOfTheCpuAndSkipsALossThatIsNoNumber) {
     twin.next(loss);
     if (std::isfinite(loss)) on_cpu[rank].step(lr_of(step), twin.model.slices, twin.gradients);
     on_gpu[rank].set_lr(lr_of(step));
-    on_gpu[rank].enqueue(twin.model.slices, twin.gradients_on_gpu, twin.loss());
+    on_gpu[rank].enqueue(twin.model.slices, twin.gradients_on_gpu, {.loss = twin.loss()});
     EXPECT_EQ(on_gpu[rank].steps(), on_cpu[rank].steps()) << "step " << step;
     twin.expect_equal();
   }
