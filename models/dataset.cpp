@@ -196,14 +196,13 @@ void Dataset::gather(std::span<const std::uint32_t> indices, const Normalization
           indices.size(), images.size(), labels.size());
   require(normalization.stddev > 0.0, "the standard deviation to normalize by must be positive, not {}",
           normalization.stddev);
-  const auto scale = static_cast<float>(1.0 / (255.0 * normalization.stddev));
-  const auto shift = static_cast<float>(-normalization.mean / normalization.stddev);
   for (const std::uint32_t index : indices) {
     require(index < size(), "the index of a sample must be below {}, not {}", size(), index);
   }
   for (std::size_t i = 0; i < indices.size(); ++i) {
     if (i + kPrefetchAhead < indices.size()) prefetch(state_->image(indices[i + kPrefetchAhead]), numel);
-    kernels::normalize(state_->image(indices[i]), images.data() + i * numel, numel, scale, shift);
+    kernels::normalize(state_->image(indices[i]), images.data() + i * numel, numel, normalization.scale(),
+                       normalization.shift());
     labels[i] = state_->labels()[indices[i]];
   }
 }

@@ -48,6 +48,10 @@ class Dataset {
   struct Normalization {
     double mean = 0.0;
     double stddev = 1.0;
+
+    // A pixel becomes pixel * scale + shift.
+    [[nodiscard]] float scale() const noexcept { return static_cast<float>(1.0 / (255.0 * stddev)); }
+    [[nodiscard]] float shift() const noexcept { return static_cast<float>(-mean / stddev); }
   };
   [[nodiscard]] const Normalization& normalization() const noexcept;
 

@@ -48,8 +48,12 @@ class FusedActivation final : public FusedLayer {
   kernels::Activation activation_;
 };
 
-kernels::Activation activation_of(LayerSpec::Kind kind) {
+}  // namespace
+
+std::optional<kernels::Activation> activation_of(LayerSpec::Kind kind) noexcept {
   switch (kind) {
+    case LayerSpec::Kind::relu:
+      return kernels::Activation::relu;
     case LayerSpec::Kind::tanh:
       return kernels::Activation::tanh;
     case LayerSpec::Kind::sigmoid:
@@ -57,11 +61,9 @@ kernels::Activation activation_of(LayerSpec::Kind kind) {
     case LayerSpec::Kind::gelu:
       return kernels::Activation::gelu;
     default:
-      return kernels::Activation::relu;
+      return {};
   }
 }
-
-}  // namespace
 
 std::unique_ptr<FusedLayer> make_fused_linear(const LayerSpec& spec, const SampleShape& input,
                                               FusedParameters& parameters) {
@@ -76,7 +78,7 @@ std::unique_ptr<FusedLayer> make_fused_linear(const LayerSpec& spec, const Sampl
 }
 
 std::unique_ptr<FusedLayer> make_fused_activation(const LayerSpec& spec, const SampleShape& input) {
-  return std::make_unique<FusedActivation>(activation_of(spec.kind), input);
+  return std::make_unique<FusedActivation>(activation_of(spec.kind).value(), input);
 }
 
 }  // namespace hogpen::detail

@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "kernels/dense.h"
 #include "models/layer_spec.h"
 #include "models/shared_model.h"
 
@@ -91,6 +93,8 @@ class FusedLayer {
 // Each returns null for a layer that cannot take such samples, or whose parameters are not all there.
 [[nodiscard]] std::unique_ptr<FusedLayer> make_fused_linear(const LayerSpec& spec, const SampleShape& input,
                                                             FusedParameters& parameters);
+/// None for a layer that is no activation.
+[[nodiscard]] std::optional<kernels::Activation> activation_of(LayerSpec::Kind kind) noexcept;
 [[nodiscard]] std::unique_ptr<FusedLayer> make_fused_activation(const LayerSpec& spec, const SampleShape& input);
 [[nodiscard]] std::unique_ptr<FusedLayer> make_fused_convolution(const LayerSpec& spec, const SampleShape& input,
                                                                  FusedParameters& parameters);

@@ -11,12 +11,13 @@
 namespace hogpen::detail {
 namespace {
 
-void check_options(const TrainerOptions& options) {
+void check_options(const TrainerOptions& options, Engine engine) {
   require(options.mode == UpdateMode::hogwild || options.mode == UpdateMode::atomic,
           "on a GPU the modes are hogwild and atomic, not {}", to_string(options.mode));
   require(options.replicas == Replicas::one, "on a GPU the workers train the parameters themselves, not replicas {}",
           to_string(options.replicas));
-  require(options.engine != Engine::fused, "the fused engine computes on CPUs: on a GPU leave the engine to hogpen");
+  require(options.engine != Engine::fused || engine == Engine::fused,
+          "on a GPU the fused engine takes linear layers and activations alone: leave the engine to hogpen");
 }
 
 void check_build() {
@@ -25,24 +26,23 @@ void check_build() {
 }
 
 /// How much of the GPU's memory is free, once all has been loaded that a worker loads.
-std::size_t try_gpu(int gpu, bool has_own_step) {
+std::size_t try_gpu(int gpu, Engine engine) {
   (void)cuda_driver();
   use_gpu(gpu);
-  if (!has_own_step) load_libtorch_cuda();
+  if (engine == Engine::autograd) load_libtorch_cuda();
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
   return free_bytes;
 }
 
-void check_gpu(int gpu, const TrainerOptions& options, std::size_t needed_bytes) {
-  const bool has_own_step = static_cast<bool>(options.step);
-  if (!has_own_step) check_build();  // An own step brings its kernels along.
+void check_gpu(int gpu, const TrainerOptions& options, Engine engine, std::size_t needed_bytes) {
+  if (engine != Engine::own) check_build();  // An own step brings its kernels along.
   std::size_t free_bytes = 0;
   const auto [mine, childs] = socket_pair();
   try {
     run_isolated(options.launcher.workers_as, [&, socket = childs.get()] {
-      const std::size_t found = try_gpu(gpu, has_own_step);
+      const std::size_t found = try_gpu(gpu, engine);
       syscall_ok(::write(socket, &found, sizeof(found)), "write to the launcher");
     });
   } catch (const Error& error) {
@@ -57,13 +57,13 @@ void check_gpu(int gpu, const TrainerOptions& options, std::size_t needed_bytes)
 
 }  // namespace
 
-TrainDevice choose_device(const TrainerOptions& options, std::size_t needed_bytes) {
+TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes) {
   const std::optional<int> gpu = gpu_named(options.device);
   if (!gpu) return {};
   const bool is_optional = options.device == "auto";
   try {
-    check_options(options);
-    check_gpu(*gpu, options, needed_bytes);
+    check_options(options, engine);
+    check_gpu(*gpu, options, engine, needed_bytes);
     return {.gpu = gpu, .reason = ""};
   } catch (const UsageError& error) {
     if (!is_optional) throw;

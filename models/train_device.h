@@ -14,11 +14,11 @@ struct TrainDevice {
   std::string reason;      ///< why it is not a GPU, where one was looked for
 };
 
-/// Decides by `TrainerOptions::device`. A GPU is tried in a child process where workers are processes: the launcher
-/// must not use CUDA.
+/// Decides by `TrainerOptions::device`, where `engine` would compute the steps on a GPU. A GPU is tried in a child
+/// process where workers are processes: the launcher must not use CUDA.
 ///
 /// Throws: UsageError for a text that names no device, and for options that a GPU does not take; DeviceError with the
 /// reason when a GPU that was asked for cannot be used, or has less than `needed_bytes` free.
-[[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, std::size_t needed_bytes);
+[[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes);
 
 }  // namespace hogpen::detail

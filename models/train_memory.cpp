@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "models/checkpoint.h"
+#include "models/gpu_step.h"
 #include "models/shared_model.h"
 #include "models/train_step.h"
 #include "runtime/core/error.h"
@@ -63,6 +64,13 @@ Engine resolve_engine(const TrainerOptions& options, SharedModel& model, const D
                    "models/train_step.h says which it takes: leave the engine to hogpen, or say autograd");
 }
 
+/// The same on a GPU; there the fused engine takes fewer models.
+Engine resolve_engine_on_gpu(const TrainerOptions& options, const SharedModel& model, const Dataset& data) {
+  if (options.step) return Engine::own;
+  const bool is_to_fuse = options.engine != Engine::autograd && can_fuse_on_gpu(model, data);
+  return is_to_fuse ? Engine::fused : Engine::autograd;
+}
+
 TrainMemory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
                         const TrainerOptions& options, const nlohmann::json& record) {
   at::manual_seed(options.seed);
@@ -70,7 +78,8 @@ TrainMemory make_memory(const ModelFactory& factory, const std::string& descript
   check_fit(model, data);
   const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
   SharedModel shared(std::move(model), parameters);
-  const TrainMemory::Facts facts{shared.flat().numel(), resolve_engine(options, shared, data)};
+  const TrainMemory::Facts facts{shared.flat().numel(), resolve_engine(options, shared, data),
+                                 resolve_engine_on_gpu(options, shared, data)};
   const auto specs = Optimizer::state_specs(options.optimizer, facts.flat_numel, optimizer_copies(options));
   TrainMemory memory{parameters, Arena::create("optimizer", specs), facts};
   if (!options.resume) return memory;
@@ -86,10 +95,6 @@ TrainMemory make_memory(const ModelFactory& factory, const std::string& descript
 
 int optimizer_copies(const TrainerOptions& options) {
   return options.mode == UpdateMode::sync ? 1 : options.launcher.workers;
-}
-
-Engine engine_on_gpu(const TrainerOptions& options) {
-  return options.step ? Engine::own : Engine::autograd;
 }
 
 TrainMemory make_train_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,

@@ -14,7 +14,8 @@ struct TrainMemory {
   Arena optimizer_state;
   struct Facts {
     std::int64_t flat_numel = 0;
-    Engine engine = Engine::automatic;  ///< what computes the steps: never automatic
+    Engine engine = Engine::automatic;         ///< what computes the steps: never automatic
+    Engine engine_on_gpu = Engine::automatic;  ///< the same where that is a GPU
   } facts;
 };
 
@@ -30,8 +31,5 @@ struct TrainMemory {
 [[nodiscard]] TrainMemory make_train_memory(const ModelFactory& factory, const std::string& description,
                                             const Dataset& data, const TrainerOptions& options,
                                             const nlohmann::json& record);
-
-/// What computes the steps on a GPU, where the fused engine does not.
-[[nodiscard]] Engine engine_on_gpu(const TrainerOptions& options);
 
 }  // namespace hogpen::detail

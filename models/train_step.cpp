@@ -53,7 +53,10 @@ BatchBuffer::BatchBuffer(const Dataset& data, const Dataset::Normalization& norm
       samples_on_gpu_(std::move(samples_on_gpu)) {}
 
 BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
-  if (samples_on_gpu_.defined()) return make_on_gpu(samples);
+  if (samples_on_gpu_.defined()) {
+    const std::vector<std::int32_t> numbers(samples.begin(), samples.end());
+    return gather_on_gpu(at::tensor(numbers).to(samples_on_gpu_.device()));
+  }
   const auto count = static_cast<std::int64_t>(samples.size());
   Batch batch{inputs_.narrow(0, 0, count), labels_.narrow(0, 0, count)};
   data_.gather(samples, normalization_,
@@ -62,21 +65,19 @@ BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
   return batch;
 }
 
-BatchBuffer::Batch BatchBuffer::make_on_gpu(std::span<const std::uint32_t> samples) const {
-  const std::vector<std::int64_t> indices(samples.begin(), samples.end());
-  const at::Tensor chosen = at::tensor(indices).to(samples_on_gpu_.device());
+BatchBuffer::Batch BatchBuffer::gather_on_gpu(const at::Tensor& samples) const {
   const std::int64_t numel = data_.size() * data_.sample_numel();
   std::vector<std::int64_t> shape = inputs_.sizes().vec();
-  shape[0] = static_cast<std::int64_t>(samples.size());
+  shape[0] = samples.numel();
   const at::Tensor pixels = samples_on_gpu_.narrow(0, 0, numel).view({data_.size(), data_.sample_numel()});
   const at::Tensor labels = samples_on_gpu_.narrow(0, numel, data_.size());
-  return {pixels.index_select(0, chosen)
+  return {pixels.index_select(0, samples)
               .to(at::kFloat)
               .div_(255.0)
               .sub_(normalization_.mean)
               .div_(normalization_.stddev)
               .view(shape),
-          labels.index_select(0, chosen).to(at::kLong)};
+          labels.index_select(0, samples).to(at::kLong)};
 }
 
 std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer) {

@@ -28,11 +28,14 @@ class BatchBuffer {
     at::Tensor labels;
   };
   [[nodiscard]] Batch fill(std::span<const std::uint32_t> samples);
+  /// The same on the GPU, from numbers of samples that lie there: int32 [n]. Nothing waits, and nothing is overwritten.
+  [[nodiscard]] Batch gather_on_gpu(const at::Tensor& samples) const;
+
   [[nodiscard]] const Dataset& data() const noexcept { return data_; }
+  [[nodiscard]] const Dataset::Normalization& normalization() const noexcept { return normalization_; }
+  [[nodiscard]] const at::Tensor& samples_on_gpu() const noexcept { return samples_on_gpu_; }
 
  private:
-  [[nodiscard]] Batch make_on_gpu(std::span<const std::uint32_t> samples) const;
-
   Dataset data_;
   Dataset::Normalization normalization_;
   at::Tensor inputs_;

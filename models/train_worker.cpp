@@ -1,5 +1,6 @@
 #include <ATen/Context.h>
 
+#include <deque>
 #include <functional>
 #include <optional>
 
@@ -47,12 +48,51 @@ void train_asynchronously(const TrainPlan& plan, Worker& worker, WorkerTools& to
   }
 }
 
+/// As `train_asynchronously`, with several steps of this worker on their way.
+class PipelinedTraining {
+ public:
+  PipelinedTraining(const TrainPlan& plan, Worker& worker, WorkerTools& tools)
+      : plan_(plan), worker_(worker), tools_(tools), nan_watch_(plan, worker) {}
+
+  void run() {
+    const std::function<void()> before_pause = [this] { finish_all(); };
+    for (; !worker_.should_stop(); worker_.pause_point(before_pause)) {
+      if (tools_.pipeline->is_full()) finish_one();
+      const auto batch = worker_.claim(plan_.total_batches);
+      if (!batch) break;
+      tools_.pipeline->begin(tools_.sampler.batch(*batch),
+                             plan_.options.schedule.at(static_cast<std::int64_t>(*batch)));
+      on_their_way_.push_back(*batch);
+    }
+    finish_all();
+  }
+
+ private:
+  void finish_one() {
+    const double loss = tools_.pipeline->finish();
+    const std::uint64_t batch = on_their_way_.front();
+    on_their_way_.pop_front();
+    if (!nan_watch_.admits(loss, batch)) return;
+    const auto samples = static_cast<std::uint64_t>(tools_.sampler.size_of_batch(batch));
+    worker_.step_done(samples, loss, unknown_steps(batch + on_their_way_.size(), worker_.control().header().cursor));
+  }
+  void finish_all() {
+    while (!on_their_way_.empty()) finish_one();
+  }
+
+  const TrainPlan& plan_;
+  Worker& worker_;
+  WorkerTools& tools_;
+  NanWatch nan_watch_;
+  std::deque<std::uint64_t> on_their_way_;  // batches
+};
+
 }  // namespace
 
 void train_worker(const TrainPlan& plan, Worker& worker) {
   std::optional<GpuTraining> gpu;
   if (plan.gpu) {
-    if (plan.engine != Engine::own) load_libtorch_cuda();
+    if (plan.engine == Engine::autograd) load_libtorch_cuda();
     gpu = GpuTraining::wait_for(plan, worker);
     if (!gpu) return;
   }
@@ -66,6 +106,8 @@ void train_worker(const TrainPlan& plan, Worker& worker) {
   worker.wait_for_start();
   if (plan.options.mode == UpdateMode::sync) {
     train_synchronously(plan, worker, tools);
+  } else if (tools.pipeline) {
+    PipelinedTraining(plan, worker, tools).run();
   } else {
     train_asynchronously(plan, worker, tools);
     if (tools.replica) tools.replica->merge();

@@ -165,7 +165,8 @@ TrainResult Trainer::run() {
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
   detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
   const detail::TrainDevice device = detail::choose_device(
-      options_, detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, data_.train.samples()));
+      options_, memory.facts.engine_on_gpu,
+      detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, data_.train.samples()));
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -174,7 +175,7 @@ TrainResult Trainer::run() {
                  .options = options_,
                  .model = std::move(memory.model),
                  .optimizer_state = std::move(memory.optimizer_state),
-                 .engine = device.gpu ? detail::engine_on_gpu(options_) : memory.facts.engine,
+                 .engine = device.gpu ? memory.facts.engine_on_gpu : memory.facts.engine,
                  .gpu = device.gpu,
                  .flat_numel = memory.facts.flat_numel,
                  .optimizer_copies = detail::optimizer_copies(options_),

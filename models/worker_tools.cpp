@@ -10,13 +10,31 @@ namespace {
 // With OnNan::skip: so many bad steps in a row mean that the parameters themselves are lost.
 constexpr int kMostSkippedInARow = 100;
 
-std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, at::Tensor samples_on_gpu) {
-  const std::int64_t batch_size = std::min(plan.options.batch_size, plan.data.train.size());
-  BatchBuffer buffer(plan.data.train, plan.normalization, batch_size, model.model().takes_images,
-                     std::move(samples_on_gpu));
-  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size);
+std::int64_t batch_size_of(const TrainPlan& plan) {
+  return std::min(plan.options.batch_size, plan.data.train.size());
+}
+
+BatchBuffer make_buffer(const TrainPlan& plan, const SharedModel& model, const std::optional<GpuTraining>& gpu) {
+  return {plan.data.train, plan.normalization, batch_size_of(plan), model.model().takes_images,
+          gpu ? gpu->samples : at::Tensor()};
+}
+
+/// Null where a pipeline computes the steps.
+std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, BatchBuffer buffer) {
+  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size_of(plan));
+  if (plan.gpu) return nullptr;
   if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
-  return make_fused_step(model, std::move(buffer), batch_size);
+  return make_fused_step(model, std::move(buffer), batch_size_of(plan));
+}
+
+/// Null but on a GPU.
+std::unique_ptr<GpuPipeline> make_pipeline(const TrainPlan& plan, SharedModel& model, Optimizer& optimizer,
+                                           const BatchBuffer& buffer) {
+  if (!plan.gpu || plan.engine == Engine::own) return nullptr;
+  return std::make_unique<GpuPipeline>(*plan.gpu, batch_size_of(plan), optimizer, [&] {
+    return plan.engine == Engine::fused ? make_fused_gpu_step(model, buffer, batch_size_of(plan))
+                                        : make_autograd_gpu_step(model, buffer);
+  });
 }
 
 kernels::Write write_to_shared(const TrainPlan& plan) {
@@ -55,10 +73,11 @@ void diverge(const TrainPlan& plan, Worker& worker, std::uint64_t batch) {
 WorkerTools::WorkerTools(const TrainPlan& plan, const Worker& worker, const std::optional<GpuTraining>& gpu)
     : model(plan.factory(), gpu ? gpu->model : plan.model),
       replica(join_replica(plan, worker, model)),
-      step(make_step(plan, model, gpu ? gpu->samples : at::Tensor())),
+      step(make_step(plan, model, make_buffer(plan, model, gpu))),
       // In mode sync rank 0 updates for all, and there is one row of state.
       optimizer(plan.options.optimizer, model.flat(), gpu ? gpu->optimizer_state : plan.optimizer_state,
                 worker.rank() % plan.optimizer_copies, write_of_optimizer(plan)),
+      pipeline(make_pipeline(plan, model, optimizer, make_buffer(plan, model, gpu))),
       sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 
 bool NanWatch::admits(double loss, std::uint64_t batch) {

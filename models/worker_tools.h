@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "models/gpu_pipeline.h"
 #include "models/optimizer.h"
 #include "models/replica.h"
 #include "models/sampler.h"
@@ -25,6 +26,7 @@ struct WorkerTools {
   std::optional<Replica> replica;
   std::unique_ptr<TrainStep> step;
   Optimizer optimizer;
+  std::unique_ptr<GpuPipeline> pipeline;  ///< instead of `step` on a GPU, but for an own step
   EpochSampler sampler;
 };
 

@@ -2,6 +2,7 @@
 
 #include "runtime/core/log.h"
 #include "runtime/memory/cuda_driver.h"
+#include "runtime/memory/view.h"
 
 namespace hogpen {
 
@@ -14,6 +15,17 @@ CudaBuffer::CudaBuffer(Place place, int gpu, std::size_t size_bytes) : place_(pl
     cuda_driver().call("cuMemAlloc_v2", &address, size_bytes);
     data_ = reinterpret_cast<void*>(address);
   }
+}
+
+at::Tensor tensor_on_gpu(int gpu, c10::ScalarType dtype, std::int64_t numel) {
+  struct Share {
+    [[nodiscard]] std::byte* data() const { return static_cast<std::byte*>(buffer->data()); }
+    std::shared_ptr<const CudaBuffer> buffer;
+  };
+  const std::size_t size_bytes = static_cast<std::size_t>(numel) * c10::elementSize(dtype);
+  Share share{std::make_shared<CudaBuffer>(CudaBuffer::Place::gpu, gpu, size_bytes)};
+  const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu));
+  return view_in(storage_in(std::move(share), 0, size_bytes, device), dtype, 0, numel);
 }
 
 CudaBuffer::~CudaBuffer() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -29,5 +30,10 @@ class CudaBuffer {
   pid_t process_ = ::getpid();
   void* data_ = nullptr;
 };
+
+/// A tensor of this process alone, not initialised: on a GPU, where it needs none of LibTorch's CUDA libraries.
+///
+/// Shapes: [numel]. Owns: a CudaBuffer. Throws: what CudaBuffer throws.
+[[nodiscard]] at::Tensor tensor_on_gpu(int gpu, c10::ScalarType dtype, std::int64_t numel);
 
 }  // namespace hogpen

@@ -37,6 +37,10 @@ OwnStream::~OwnStream() {
   }
 }
 
+void OwnStream::wait() const {
+  cuda_driver().call("cuStreamSynchronize", current_stream(gpu_));
+}
+
 cuda::Stream current_stream(c10::Device gpu) {
   if (own_stream != nullptr || !has_libtorch_cuda()) return own_stream;
   return c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).getStream(gpu).native_handle();

@@ -25,6 +25,9 @@ class OwnStream {
   /// Waits for what is on the stream.
   ~OwnStream();
 
+  /// Waits until the GPU has done what was enqueued. Throws: CudaError.
+  void wait() const;
+
  private:
   c10::Device gpu_;
   pid_t process_ = ::getpid();

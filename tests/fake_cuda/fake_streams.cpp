@@ -136,14 +136,19 @@ int cuStreamCreate(void** stream, unsigned flags) {
 int cuStreamDestroy_v2(void* stream) {
   if (const int error = begin_call()) return error;
   const std::lock_guard guard(streams().mutex);
-  if (!stream_at(stream).pending.empty()) misuse("a stream was destroyed before its work was done");
+  // One that could not be waited for, since the end of its capture failed, may have some left.
+  const bool has_failed = stream_at(stream).capture != nullptr;
+  if (!stream_at(stream).pending.empty() && !has_failed) misuse("a stream was destroyed before its work was done");
   destroy<Stream>(streams().streams, stream, "no such stream");
   return success;
 }
 
 int cuStreamSynchronize(void* stream) {
-  if (const int error = begin_on_stream()) return error;
   const std::lock_guard guard(streams().mutex);
+  if (const int error = begin_on_stream()) {
+    if (streams().streams.contains(stream)) stream_at(stream).pending.clear();  // as after an error that stays
+    return error;
+  }
   if (stream == nullptr) return success;
   Stream& one = stream_at(stream);
   if (one.capture) return capture_unsupported;

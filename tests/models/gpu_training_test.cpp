@@ -208,18 +208,18 @@ TEST_F(GpuTraining, FallsBackToCpusAndSaysWhy) {
     ::setenv("FAKE_GPUS", "0", 1);
     TrainerOptions some = options("fallback");
     some.device = "auto";
-    const auto device = detail::choose_device(some, 1);
+    const auto device = detail::choose_device(some, Engine::own, 1);
     EXPECT_FALSE(device.gpu.has_value());
     EXPECT_EQ(device.reason, "the NVIDIA driver has no GPU to offer");
   });
   alone([&] {
     TrainerOptions some = options("sync");
     some.device = "auto";
-    EXPECT_EQ(detail::choose_device(some, 1).gpu, 0);
+    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).gpu, 0);
     some.mode = UpdateMode::sync;
-    EXPECT_EQ(detail::choose_device(some, 1).reason, "on a GPU the modes are hogwild and atomic, not sync");
+    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).reason, "on a GPU the modes are hogwild and atomic, not sync");
     some.device = "cuda";
-    EXPECT_THROW((void)detail::choose_device(some, 1), UsageError);
+    EXPECT_THROW((void)detail::choose_device(some, Engine::own, 1), UsageError);
   });
 }
 
@@ -227,12 +227,12 @@ TEST_F(GpuTraining, SaysHowMuchMemoryIsWanting) {
   alone([&] {
     const TrainerOptions some = options("large");
     try {
-      (void)detail::choose_device(some, std::size_t{5} << 30);
+      (void)detail::choose_device(some, Engine::own, std::size_t{5} << 30);
       ADD_FAILURE();
     } catch (const DeviceError& error) {
       EXPECT_STREQ(error.what(), "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     }
-    EXPECT_EQ(detail::choose_device(some, std::size_t{1} << 30).gpu, 1);
+    EXPECT_EQ(detail::choose_device(some, Engine::own, std::size_t{1} << 30).gpu, 1);
   });
 }
 

@@ -1,0 +1,108 @@
+#include "models/gpu_pipeline.h"
+
+#include <c10/util/Exception.h>
+
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "runtime/core/error.h"
+#include "runtime/core/log.h"
+#include "runtime/memory/view.h"
+
+namespace hogpen {
+namespace {
+
+constexpr std::size_t kSamplesAt = sizeof(double);  // in what is staged, behind the learning rate
+
+}  // namespace
+
+GpuPipeline::Slot::Slot(int gpu, std::size_t batch_size)
+    : memory(CudaBuffer::Place::host, gpu, kSamplesAt + (batch_size + 1) * sizeof(std::uint32_t)) {}
+
+GpuPipeline::GpuPipeline(int gpu, std::int64_t batch_size, Optimizer& optimizer, const StepMaker& make_step)
+    : gpu_(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu)),
+      batch_size_(static_cast<std::size_t>(batch_size)),
+      optimizer_(optimizer),
+      stream_(gpu_) {
+  for (std::size_t i = 0; i < kMostOnTheirWay; ++i) slots_.push_back(std::make_unique<Slot>(gpu, batch_size_));
+  staged_ = tensor_on_gpu(gpu, c10::ScalarType::Byte, static_cast<std::int64_t>(staged_bytes(batch_size_)));
+  step_ = make_step();
+}
+
+GpuPipeline::~GpuPipeline() {
+  try {
+    stream_.wait();  // before its memory goes
+  } catch (const Error& error) {
+    log(LogLevel::warning, "steps on GPU {} did not end: {}", gpu_.index(), error.what());
+  }
+}
+
+std::size_t GpuPipeline::staged_bytes(std::size_t samples) const noexcept {
+  return kSamplesAt + samples * sizeof(std::uint32_t);
+}
+
+float* GpuPipeline::loss_in(Slot& slot) const noexcept {
+  return reinterpret_cast<float*>(static_cast<std::byte*>(slot.memory.data()) + staged_bytes(batch_size_));
+}
+
+void GpuPipeline::begin(std::span<const std::uint32_t> samples, double lr) {
+  require(!is_full() && !samples.empty() && samples.size() <= batch_size_,
+          "a step takes 1 to {} samples, not {}, while fewer than {} are on their way", batch_size_, samples.size(),
+          kMostOnTheirWay);
+  Slot& slot = slot_of(begun_);
+  auto* const staged = static_cast<std::byte*>(slot.memory.data());
+  std::memcpy(staged, &lr, sizeof(lr));
+  std::memcpy(staged + kSamplesAt, samples.data(), samples.size_bytes());
+  const cuda::Stream stream = current_stream(gpu_);
+  enqueue_copy_to_gpu(staged_.mutable_data_ptr(), staged, staged_bytes(samples.size()), stream);
+  Captured& captured = captured_[samples.size()];
+  launch(captured, samples.size());
+  enqueue_copy_from_gpu(loss_in(slot), captured.made.loss.const_data_ptr(), sizeof(float), stream);
+  slot.done.record(stream);
+  ++begun_;
+}
+
+double GpuPipeline::finish() {
+  require(on_their_way() > 0, "no step is on its way");
+  Slot& slot = slot_of(finished_);
+  slot.done.wait();
+  ++finished_;
+  return *loss_in(slot);
+}
+
+void GpuPipeline::launch(Captured& captured, std::size_t samples) {
+  const bool is_first = !captured.made.loss.defined();
+  if (!is_first && !captured.graph && !captured.cannot_be) capture(captured, samples);
+  if (captured.graph) {
+    captured.graph->launch(current_stream(gpu_));
+  } else {
+    captured.made = enqueue(samples);
+  }
+}
+
+GpuGradients GpuPipeline::enqueue(std::size_t samples) {
+  const at::Tensor numbers =
+      view_in(staged_.storage(), c10::ScalarType::Int, kSamplesAt, static_cast<std::int64_t>(samples));
+  GpuGradients made = step_->enqueue(numbers);
+  optimizer_.enqueue(made.slices, made.gradients,
+                     {.loss = static_cast<const float*>(made.loss.const_data_ptr()),
+                      .lr = static_cast<const double*>(staged_.const_data_ptr())});
+  return made;
+}
+
+// What LibTorch says of a step that cannot be captured, as one that draws random numbers, comes as an exception.
+void GpuPipeline::capture(Captured& captured, std::size_t samples) {
+  try {
+    GpuGradients made;
+    captured.graph.emplace(current_stream(gpu_), [&] { made = enqueue(samples); });
+    captured.made = std::move(made);
+  } catch (const std::exception& error) {
+    log(LogLevel::warning, "steps on GPU {} are launched kernel by kernel, since they cannot be captured: {}",
+        gpu_.index(), error.what());
+    captured.cannot_be = true;
+  }
+}
+
+}  // namespace hogpen

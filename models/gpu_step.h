@@ -1,0 +1,51 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "models/shared_model.h"
+#include "models/train_step.h"
+
+namespace hogpen {
+
+/// What a step has computed, in GPU memory: there when the GPU has come so far.
+struct GpuGradients {
+  at::Tensor loss;                    ///< float32, one element: the mean cross-entropy
+  std::vector<FlatSlice> slices;      ///< of the flat parameters
+  std::vector<at::Tensor> gradients;  ///< for each slice; undefined where the loss does not depend on it
+};
+
+/// A training step's forward and backward pass on a GPU: asynchronous on the calling thread's stream.
+///
+/// Sharing: one object a worker; it reads the shared parameters. Owns: gradients and activations.
+class GpuStep {
+ public:
+  virtual ~GpuStep() = default;
+
+  /// Enqueues both passes; nothing waits. Captured in a CUDA graph, a replay takes the samples whose numbers stand in
+  /// `samples` then.
+  ///
+  /// Shapes: `samples` [n] of at most the batch size. Dtypes: int32. Device: the parameters'. Requires: what is
+  /// returned is kept for as long as it is to be computed, and `samples` too.
+  [[nodiscard]] virtual GpuGradients enqueue(const at::Tensor& samples) = 0;
+};
+
+/// By LibTorch's autograd: any module. Requires: `load_libtorch_cuda`.
+[[nodiscard]] std::unique_ptr<GpuStep> make_autograd_gpu_step(SharedModel& model, BatchBuffer buffer);
+
+/// Whether `make_fused_gpu_step` takes that model and data. Computes nothing.
+[[nodiscard]] bool can_fuse_on_gpu(const SharedModel& model, const Dataset& data);
+/// By hogpen's own kernels (kernels/dense_cuda.h), without LibTorch's: a model that `parse_model` made of linear
+/// layers, with at most an activation behind each but the last, with or without LogSoftmax at its end, and with each
+/// parameter trainable.
+///
+/// Throws: UsageError for another model; CudaError.
+[[nodiscard]] std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer,
+                                                           std::int64_t batch_size);
+
+}  // namespace hogpen
