@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <torch/nn/module.h>
@@ -108,6 +109,22 @@ TEST_F(GpuPipelineTest, WorkersTrainTogetherAsProcessesAndAsThreads) {
       some.run_directory = directory_ / (kind == WorkersAs::threads ? "threads" : "processes");
       const TrainResult result = train(some);
       EXPECT_EQ(result.samples, 4000);
+      EXPECT_GT(result.evaluation->accuracy, 0.7);
+    });
+  }
+}
+
+TEST_F(GpuPipelineTest, AKilledWorkerLosesNoMoreThanItsStepsOnTheirWay) {
+  constexpr int kLost = GpuPipeline::kMostOnTheirWay + 1;  // and the one that it had claimed
+  for (const int call : {150, 300, 450}) {
+    alone([&] {
+      ::setenv("FAKE_KILL", fmt::format("hogpen-0:{}:{}", call, (directory_ / "killed").string()).c_str(), 1);
+      TrainerOptions some = options("cuda:0");
+      some.run_directory = directory_ / std::to_string(call);
+      const TrainResult result = train(some);
+      EXPECT_TRUE(fs::remove(directory_ / "killed"));
+      EXPECT_EQ(result.launch.deaths.size(), 1);
+      EXPECT_GE(result.samples, 4000 - kLost * some.batch_size);
       EXPECT_GT(result.evaluation->accuracy, 0.7);
     });
   }
