@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/activation.h"
+
 /// Layers of a dense network on raw memory: forward, and backward from the gradient of their output.
 ///
 /// Shapes: matrices are row-major without gaps; x [rows, in], w [out, in], b [out], y [rows, out], as in
@@ -32,8 +34,6 @@ void linear_backward_weight(const float* dy, const float* x, float* dw, float* d
 /// element may be lost.
 void linear_update(const float* dy, const float* x, double lr, float* w, float* b, std::size_t rows, std::size_t in,
                    std::size_t out);
-
-enum class Activation { identity, relu, tanh, sigmoid, gelu };
 
 /// y = f(x), elementwise. x and y may be the same but for gelu, whose backward pass needs x.
 ///

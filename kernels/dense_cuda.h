@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/dense.h"
+#include "kernels/activation.h"
 
 struct CUstream_st;
 
