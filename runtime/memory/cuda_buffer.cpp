@@ -11,9 +11,7 @@ CudaBuffer::CudaBuffer(Place place, int gpu, std::size_t size_bytes) : place_(pl
   if (place == Place::host) {
     cuda_driver().call("cuMemHostAlloc", &data_, size_bytes, cuda::kForAllGpus);
   } else {
-    cuda::Address address = 0;
-    cuda_driver().call("cuMemAlloc_v2", &address, size_bytes);
-    data_ = reinterpret_cast<void*>(address);
+    data_ = reinterpret_cast<void*>(allocate_on_gpu(gpu, size_bytes));
   }
 }
 

@@ -107,4 +107,28 @@ int gpu_with(const cuda::Uuid& uuid) {
                     "give all processes the same GPUs: compare their CUDA_VISIBLE_DEVICES");
 }
 
+GpuRoom room_on_gpu() {
+  GpuRoom room;
+  cuda_driver().call("cuMemGetInfo_v2", &room.free_bytes, &room.total_bytes);
+  return room;
+}
+
+void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes) {
+  if (error.code() != cuda::kOutOfMemory) throw error;
+  const GpuRoom room = room_on_gpu();
+  throw CudaError(fmt::format("{} bytes of GPU {} were asked for, of whose {} bytes {} are free: {}", size_bytes, gpu,
+                              room.total_bytes, room.free_bytes, error.what()),
+                  error.code());
+}
+
+cuda::Address allocate_on_gpu(int gpu, std::size_t size_bytes) {
+  cuda::Address address = 0;
+  try {
+    cuda_driver().call("cuMemAlloc_v2", &address, size_bytes);
+  } catch (const CudaError& error) {
+    throw_allocation_error(error, gpu, size_bytes);
+  }
+  return address;
+}
+
 }  // namespace hogpen

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -133,5 +134,17 @@ cuda::Device use_gpu(int ordinal);
 [[nodiscard]] cuda::Uuid uuid_of_gpu(int ordinal);
 /// Its number in this process. Throws: DeviceError when this process sees no such GPU; CudaError.
 [[nodiscard]] int gpu_with(const cuda::Uuid& uuid);
+
+struct GpuRoom {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+};
+/// Of the GPU whose context is current. Throws: CudaError.
+[[nodiscard]] GpuRoom room_on_gpu();
+/// Throws `error`, which came when so much memory of the GPU was asked for: out of memory, it says how much is free.
+[[noreturn]] void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes);
+
+/// Memory of GPU `gpu`, whose context is current: `cuMemFree_v2` gives it back. Throws: CudaError, as above.
+[[nodiscard]] cuda::Address allocate_on_gpu(int gpu, std::size_t size_bytes);
 
 }  // namespace hogpen

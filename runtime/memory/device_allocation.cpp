@@ -100,14 +100,4 @@ Allocation live_posted_as(BlockId block) {
   return nullptr;
 }
 
-void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes) {
-  if (error.code() != cuda::kOutOfMemory) throw error;
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
-  throw CudaError(fmt::format("{} bytes of GPU {} were asked for, of whose {} bytes {} are free: {}", size_bytes, gpu,
-                              total_bytes, free_bytes, error.what()),
-                  error.code());
-}
-
 }  // namespace hogpen::detail

@@ -82,7 +82,4 @@ Allocation add_live(Allocation allocation);
 [[nodiscard]] Allocation create_ipc(int gpu, std::size_t size_bytes, std::uint64_t layout_hash);
 [[nodiscard]] Allocation attach_ipc(const DeviceHandle& handle, int gpu);
 
-/// Adds to the driver's error how much was asked for and how much is free, where too little was.
-[[noreturn]] void throw_allocation_error(const CudaError& error, int gpu, std::size_t size_bytes);
-
 }  // namespace hogpen::detail
