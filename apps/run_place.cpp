@@ -80,7 +80,8 @@ std::vector<Setting> recorded_settings(const fs::path& checkpoint, const std::ve
   if (contains(given, "lr-schedule")) {
     for (const char* option : {"lr-step-epochs", "lr-gamma", "min-lr"}) recorded.erase(option);
   }
-  if (contains(given, "replicas")) recorded.erase("merge-every");  // Likewise.
+  if (contains(given, "replicas")) recorded.erase("merge-every");  // Likewise, and so below.
+  if (contains(given, "device") || contains(given, "mode")) recorded.erase("average-every");
   std::vector<Setting> settings;
   for (auto& [option, value] : recorded) settings.push_back({option, value, checkpoint.string()});
   return settings;

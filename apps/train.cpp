@@ -130,6 +130,8 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"checkpoint", nullptr},
       {"run_dir", fs::absolute(options.run_directory).lexically_normal().string()},
       {"engine", to_string(result.engine)},
+      {"device", result.device},
+      {"why_no_gpu", nullptr},
       {"samples", result.samples},
       {"seconds", result.seconds},
       {"seconds_to_first_step", result.seconds_to_first_step},
@@ -145,6 +147,7 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
     json["epoch"] = evaluation->epoch;
     json["step"] = evaluation->step;
   }
+  if (!result.why_no_gpu.empty()) json["why_no_gpu"] = result.why_no_gpu;
   if (result.checkpoint) json["checkpoint"] = result.checkpoint->string();
   if (result.launch.stopped_by) json["stopped_by"] = signal_name(*result.launch.stopped_by);
   return json;
@@ -188,9 +191,15 @@ std::string placement_text(const TrainStart& start, const LauncherOptions& optio
   return text + fmt::format("; {} KiB in huge pages\n", start.huge_page_bytes / 1024);
 }
 
+std::string averages_of(const TrainStart& start, const TrainerOptions& options) {
+  if (options.mode == UpdateMode::sync || gpus_named(start.device).size() < 2) return "";
+  return fmt::format(", replicas averaged every {} step{} of a worker", options.average_every,
+                     plural(options.average_every));
+}
+
 void say_start(const TrainStart& start, const TrainerOptions& options, int verbose) {
   std::string text = fmt::format("engine   {}\n", to_string(start.engine));
-  if (start.gpu) text += fmt::format("device   GPU {}\n", *start.gpu);
+  if (start.device != "cpu") text += fmt::format("device   {}{}\n", start.device, averages_of(start, options));
   if (!start.why_no_gpu.empty()) text += fmt::format("device   CPUs: {}\n", start.why_no_gpu);
   text += fmt::format("memory   {} parameters in {}\n", with_separators(start.parameters), start.live_model.string());
   if (verbose > 0) text += placement_text(start, options.launcher);

@@ -29,7 +29,7 @@ CLI::Validator number_of_workers() {
 CLI::Validator device_name() {
   const auto check = [](const std::string& text) -> std::string {
     try {
-      (void)gpu_named(text);
+      (void)gpus_named(text);
       return "";
     } catch (const UsageError& error) {
       return error.what();
@@ -83,10 +83,10 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "processes (one that dies is replaced) or threads");
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
             "How updates meet: hogwild (no lock), atomic (none is lost), locked, or sync (averaged; repeatable)");
-  group.add(
-      "--device", a.device, "DEVICE", device_name(),
-      "cpu; cuda or cuda:N (parameters and samples in that GPU's memory, modes hogwild and atomic); or auto: a GPU "
-      "if one can be used, else CPUs, and says why");
+  group.add("--device", a.device, "DEVICE", device_name(),
+            "cpu; cuda or cuda:N (parameters and samples in that GPU's memory); cuda:N,M (a replica on each of these "
+            "GPUs, averaged every few steps; in mode sync one worker on each); or auto: a GPU if one can be used, else "
+            "CPUs, and says why. Not with mode locked");
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
             "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
             "auto: fused where it can");
@@ -98,6 +98,10 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
       .add("--merge-every", a.merge_every, "STEPS", whole_number(1, kMostInt),
            "Of a worker between two merges of its replica: more is less contention and more staleness")
       .default_str(std::to_string(TrainerOptions().merge_every));
+  group
+      .add("--average-every", a.average_every, "STEPS", whole_number(1, kMostInt),
+           "Of a worker between two averagings of the replicas of several GPUs (modes hogwild and atomic)")
+      .default_str(std::to_string(TrainerOptions().average_every));
   group.add("--threads-per-worker", a.threads_per_worker, "N", whole_number(0, kMostWorkers),
             "Of LibTorch in each worker; 0 divides the CPUs among the workers. The fused engine uses one");
   group.add_flag("--pin-workers", a.pin_workers,
@@ -185,6 +189,12 @@ void refuse_unused(const char* option, bool is_given, bool is_used, const std::s
   if (is_given && !is_used) throw UsageError(fmt::format("{} has no effect with {}", option, because));
 }
 
+void refuse_unused_average(const TrainArguments& a, const TrainerOptions& options) {
+  const bool is_sync = options.mode == UpdateMode::sync;
+  refuse_unused("--average-every", a.average_every.has_value(), !is_sync && gpus_named(options.device).size() > 1,
+                is_sync ? "--mode sync" : "--device " + options.device);
+}
+
 OptimizerOptions optimizer_options(const TrainArguments& a) {
   OptimizerOptions options = default_optimizer(a.optimizer);
   const bool is_sgd = a.optimizer == "sgd";
@@ -262,6 +272,8 @@ TrainerOptions trainer_options(const TrainArguments& a, std::int64_t train_sampl
   options.replicas = replicas_named(a.replicas);
   refuse_unused("--merge-every", a.merge_every.has_value(), options.replicas != Replicas::one, "--replicas one");
   options.merge_every = a.merge_every.value_or(options.merge_every);
+  refuse_unused_average(a, options);
+  options.average_every = a.average_every.value_or(options.average_every);
   options.epochs = a.epochs;
   options.batch_size = a.batch_size;
   options.optimizer = optimizer_options(a);

@@ -26,6 +26,7 @@ struct TrainArguments {
   std::string device = "cpu";
   std::string replicas = "one";
   std::optional<int> merge_every;
+  std::optional<int> average_every;
   int threads_per_worker = 0;
   bool pin_workers = false;
   int max_restarts = 10;

@@ -48,4 +48,9 @@ class GpuStep {
 [[nodiscard]] std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer,
                                                            std::int64_t batch_size);
 
+/// For who makes one step at a time: `forward` computes both passes and waits for them. The gradients are those of the
+/// model's slices. Throws: CudaError.
+[[nodiscard]] std::unique_ptr<TrainStep> make_waiting_step(std::unique_ptr<GpuStep> step, const SharedModel& model,
+                                                           std::int64_t batch_size);
+
 }  // namespace hogpen

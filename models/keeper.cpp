@@ -6,6 +6,7 @@
 
 #include "models/checkpoint.h"
 #include "models/metrics.h"
+#include "models/replica_average.h"
 #include "models/train_plan.h"
 #include "models/train_record.h"
 #include "models/train_step.h"
@@ -30,11 +31,15 @@ class Keeper {
       : plan_(plan),
         worker_(worker),
         control_(worker.control()),
-        gpu_(plan.gpu ? std::optional(GpuTraining::make(plan)) : std::nullopt),
+        gpus_(GpuTraining::make(plan)),
         model_(plan.factory(), plan.model),
         checkpoints_(plan.options.run_directory / "checkpoints", plan.options.keep_checkpoints),
         metrics_(plan.options.run_directory),
-        logged_at_(Deadline::Clock::now()) {}
+        logged_at_(Deadline::Clock::now()) {
+    if (gpus_.size() > 1 && plan.options.mode != UpdateMode::sync) {
+      average_.emplace(plan, control_.header().cursor, model_, gpus_);
+    }
+  }
 
   void run() {
     // A keeper that replaces a dead one goes on with the next epoch.
@@ -42,6 +47,7 @@ class Keeper {
     while (!worker_.workers_are_done()) {
       std::this_thread::sleep_for(kLookUp);
       worker_.step_done(0, 0.0);  // It gets somewhere: see LauncherOptions.
+      if (average_) average_->check();
       if (is_due(plan_.options.evaluate_every, evaluated_epoch_)) evaluate_now();
       if (is_due(plan_.options.checkpoint_every, saved_epoch_)) checkpoint_while_training();
       if (Deadline::Clock::now() - logged_at_ >= kLogPeriod) log_metrics();
@@ -65,9 +71,14 @@ class Keeper {
     return true;
   }
 
+  void copy_model_from_gpus() {
+    if (average_) average_->average();
+    copy(gpus_[0].model, plan_.model);
+  }
+
   void evaluate_now() {
     const std::int64_t at = step();
-    if (gpu_) copy(gpu_->model, plan_.model);
+    if (!gpus_.empty()) copy_model_from_gpus();
     const Score score = evaluate(model_, plan_.data.test, plan_.normalization);
     evaluation_ = {.step = at,
                    .epoch = static_cast<double>(at) / static_cast<double>(plan_.batches_per_epoch),
@@ -142,9 +153,9 @@ class Keeper {
   }
 
   void save(std::int64_t at) {
-    if (gpu_) {
-      copy(gpu_->model, plan_.model);
-      copy(gpu_->optimizer_state, plan_.optimizer_state);
+    if (!gpus_.empty()) {
+      copy_model_from_gpus();
+      copy_optimizer_state(gpus_, plan_.optimizer_state);
     }
     const auto bytes = [](const Arena& arena) {
       const auto all = arena.segment().bytes();
@@ -161,8 +172,9 @@ class Keeper {
   const TrainPlan& plan_;
   Worker& worker_;
   ControlBlock& control_;
-  std::optional<GpuTraining> gpu_;
+  std::vector<GpuTraining> gpus_;
   SharedModel model_;  // on the host: what lies on a GPU is copied there to be evaluated and saved
+  std::optional<ReplicaAverage> average_;
   CheckpointStore checkpoints_;
   MetricsLog metrics_;
   std::int64_t evaluated_epoch_ = 0;
@@ -178,7 +190,7 @@ class Keeper {
 
 void keep(const TrainPlan& plan, Worker& worker) {
   // Until then the CPUs are better used by the workers, which make their models; on a GPU they wait for the keeper.
-  if (!plan.gpu) worker.wait_for_others();
+  if (plan.gpus.empty()) worker.wait_for_others();
   Keeper(plan, worker).run();
 }
 

@@ -3,7 +3,8 @@
 #include <unistd.h>
 
 #include "kernels/transform.h"
-#include "models/train_step.h"
+#include "models/train_gpu.h"
+#include "runtime/cluster/nccl_library.h"
 #include "runtime/core/fd_passing.h"
 #include "runtime/core/libtorch.h"
 #include "runtime/memory/cuda_driver.h"
@@ -11,13 +12,29 @@
 namespace hogpen::detail {
 namespace {
 
-void check_options(const TrainerOptions& options, Engine engine) {
-  require(options.mode == UpdateMode::hogwild || options.mode == UpdateMode::atomic,
-          "on a GPU the modes are hogwild and atomic, not {}", to_string(options.mode));
+void check_workers(const TrainerOptions& options, std::size_t gpus) {
+  const auto workers = static_cast<std::size_t>(options.launcher.workers);
+  require(gpus <= kMostGpus, "a training takes at most {} GPUs, but {} has {}", kMostGpus, options.device, gpus);
+  if (options.mode == UpdateMode::sync && workers != gpus) {
+    throw UsageError(fmt::format("in mode sync each GPU has one worker, but there are {} workers for {} GPU{}", workers,
+                                 gpus, gpus == 1 ? "" : "s"),
+                     fmt::format("--workers {}", gpus));
+  }
+  if (workers < gpus) {
+    throw UsageError(fmt::format("each GPU needs a worker, but there are {} GPUs and {} worker{}", gpus, workers,
+                                 workers == 1 ? "" : "s"),
+                     fmt::format("--workers {}, or fewer GPUs in --device", gpus));
+  }
+}
+
+void check_options(const TrainerOptions& options, Engine engine, std::size_t gpus) {
+  require(options.mode != UpdateMode::locked, "on a GPU the modes are hogwild, atomic and sync, not {}",
+          to_string(options.mode));
   require(options.replicas == Replicas::one, "on a GPU the workers train the parameters themselves, not replicas {}",
           to_string(options.replicas));
   require(options.engine != Engine::fused || engine == Engine::fused,
           "on a GPU the fused engine takes linear layers and activations alone: leave the engine to hogpen");
+  check_workers(options, gpus);
 }
 
 void check_build() {
@@ -25,51 +42,57 @@ void check_build() {
   throw DeviceError("this hogpen was built without CUDA kernels", "with nvcc 13: cmake --preset cuda");
 }
 
-/// How much of the GPU's memory is free, once all has been loaded that a worker loads.
-std::size_t try_gpu(int gpu, Engine engine) {
-  (void)cuda_driver();
-  use_gpu(gpu);
+/// How much memory each of the GPUs has free, once all has been loaded that a worker loads.
+std::vector<std::size_t> try_gpus(const std::vector<int>& gpus, Engine engine) {
+  for (const int gpu : gpus) use_gpu(gpu);
+  if (gpus.size() > 1) (void)nccl_library();
   if (engine == Engine::autograd) load_libtorch_cuda();
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
+  std::vector<std::size_t> free_bytes(gpus.size());
+  for (std::size_t i = 0; i < gpus.size(); ++i) {
+    std::size_t total_bytes = 0;
+    use_gpu(gpus[i]);
+    cuda_driver().call("cuMemGetInfo_v2", &free_bytes[i], &total_bytes);
+  }
   return free_bytes;
 }
 
-void check_gpu(int gpu, const TrainerOptions& options, Engine engine, std::size_t needed_bytes) {
+void check_gpus(const std::vector<int>& gpus, WorkersAs workers_as, Engine engine, std::size_t needed_bytes) {
   if (engine != Engine::own) check_build();  // An own step brings its kernels along.
-  std::size_t free_bytes = 0;
+  std::vector<std::size_t> free_bytes(gpus.size());
+  const std::size_t size = gpus.size() * sizeof(std::size_t);
   const auto [mine, childs] = socket_pair();
   try {
-    run_isolated(options.launcher.workers_as, [&, socket = childs.get()] {
-      const std::size_t found = try_gpu(gpu, engine);
-      syscall_ok(::write(socket, &found, sizeof(found)), "write to the launcher");
+    run_isolated(workers_as, [&, socket = childs.get()] {
+      const std::vector<std::size_t> found = try_gpus(gpus, engine);
+      syscall_ok(::write(socket, found.data(), size), "write to the launcher");
     });
   } catch (const Error& error) {
     throw DeviceError(error.what(), error.hint());
   }
-  syscall_ok(::read(mine.get(), &free_bytes, sizeof(free_bytes)), "read from the child that tried the GPU");
-  if (free_bytes >= needed_bytes) return;
-  throw DeviceError(
-      fmt::format("GPU {} has {} MiB free, and this training needs {} MiB", gpu, free_bytes >> 20, needed_bytes >> 20),
-      "end what else uses the GPU: nvidia-smi shows it");
+  syscall_ok(::read(mine.get(), free_bytes.data(), size), "read from the child that tried the GPUs");
+  for (std::size_t i = 0; i < gpus.size(); ++i) {
+    if (free_bytes[i] >= needed_bytes) continue;
+    throw DeviceError(fmt::format("GPU {} has {} MiB free, and this training needs {} MiB", gpus[i],
+                                  free_bytes[i] >> 20, needed_bytes >> 20),
+                      "end what else uses the GPU: nvidia-smi shows it");
+  }
 }
 
 }  // namespace
 
 TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes) {
-  const std::optional<int> gpu = gpu_named(options.device);
-  if (!gpu) return {};
+  const std::vector<int> gpus = gpus_named(options.device);
+  if (gpus.empty()) return {};
   const bool is_optional = options.device == "auto";
   try {
-    check_options(options, engine);
-    check_gpu(*gpu, options, engine, needed_bytes);
-    return {.gpu = gpu, .reason = ""};
+    check_options(options, engine, gpus.size());
+    check_gpus(gpus, options.launcher.workers_as, engine, needed_bytes);
+    return {.gpus = gpus, .reason = ""};
   } catch (const UsageError& error) {
     if (!is_optional) throw;
-    return {.gpu = {}, .reason = error.what()};
+    return {.gpus = {}, .reason = error.what()};
   } catch (DeviceError& error) {
-    if (is_optional) return {.gpu = {}, .reason = error.what()};
+    if (is_optional) return {.gpus = {}, .reason = error.what()};
     error.add_hint("--device auto falls back to CPUs");
     throw;
   }

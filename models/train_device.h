@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "models/trainer_options.h"
 
@@ -10,15 +10,16 @@ namespace hogpen::detail {
 
 /// Where a training keeps its parameters and computes.
 struct TrainDevice {
-  std::optional<int> gpu;  ///< none: CPUs
-  std::string reason;      ///< why it is not a GPU, where one was looked for
+  std::vector<int> gpus;  ///< none: CPUs
+  std::string reason;     ///< why it is not a GPU, where one was looked for
 };
 
-/// Decides by `TrainerOptions::device`, where `engine` would compute the steps on a GPU. A GPU is tried in a child
+/// Decides by `TrainerOptions::device`, where `engine` would compute the steps on a GPU. GPUs are tried in a child
 /// process where workers are processes: the launcher must not use CUDA.
 ///
-/// Throws: UsageError for a text that names no device, and for options that a GPU does not take; DeviceError with the
-/// reason when a GPU that was asked for cannot be used, or has less than `needed_bytes` free.
+/// Throws: UsageError for a text that names no device, and for options that GPUs do not take; DeviceError with the
+/// reason when one that was asked for cannot be used, or has less than `needed_bytes` free, and when there are several
+/// but no NCCL.
 [[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes);
 
 }  // namespace hogpen::detail

@@ -34,19 +34,19 @@ Source source_of(const TrainPlan& plan, GpuPieces::Piece piece) {
   }
 }
 
-DeviceMemory make_piece(const TrainPlan& plan, GpuPieces::Piece piece) {
+DeviceMemory make_piece(const TrainPlan& plan, std::size_t place, GpuPieces::Piece piece) {
   const Source source = source_of(plan, piece);
-  auto memory = DeviceMemory::create(*plan.gpu, source.bytes.size(), {.layout_hash = source.layout_hash});
+  auto memory = DeviceMemory::create(plan.gpus[place], source.bytes.size(), {.layout_hash = source.layout_hash});
   copy_to_gpu(memory.data(), source.bytes.data(), source.bytes.size());
   const BlockId block = memory.post();
   retain(block);
-  plan.shared().gpu.blocks[piece].store(static_cast<std::uint64_t>(block));
+  plan.shared().gpus[place].blocks[piece].store(static_cast<std::uint64_t>(block));
   return memory;
 }
 
-DeviceMemory find_or_make(const TrainPlan& plan, GpuPieces::Piece piece) {
-  const auto block = static_cast<BlockId>(plan.shared().gpu.blocks[piece].load());
-  return block == BlockId::none ? make_piece(plan, piece) : DeviceMemory::find(block);
+DeviceMemory find_or_make(const TrainPlan& plan, std::size_t place, GpuPieces::Piece piece) {
+  const auto block = static_cast<BlockId>(plan.shared().gpus[place].blocks[piece].load());
+  return block == BlockId::none ? make_piece(plan, place, piece) : DeviceMemory::find(block);
 }
 
 at::Tensor as_bytes(DeviceMemory memory) {
@@ -56,26 +56,31 @@ at::Tensor as_bytes(DeviceMemory memory) {
                  static_cast<std::int64_t>(size));
 }
 
-GpuTraining open(const TrainPlan& plan) {
-  return {.model = plan.model.on(find_or_make(plan, GpuPieces::model)),
-          .optimizer_state = plan.optimizer_state.on(find_or_make(plan, GpuPieces::optimizer_state)),
-          .samples = as_bytes(find_or_make(plan, GpuPieces::samples))};
+/// On the GPU in that place of `plan.gpus`.
+GpuTraining open(const TrainPlan& plan, std::size_t place) {
+  return {.model = plan.model.on(find_or_make(plan, place, GpuPieces::model)),
+          .optimizer_state = plan.optimizer_state.on(find_or_make(plan, place, GpuPieces::optimizer_state)),
+          .samples = as_bytes(find_or_make(plan, place, GpuPieces::samples))};
 }
 
 }  // namespace
 
-GpuTraining GpuTraining::make(const TrainPlan& plan) {
-  GpuTraining made = open(plan);
-  plan.shared().gpu.are_ready.store(1);
+std::vector<GpuTraining> GpuTraining::make(const TrainPlan& plan) {
+  std::vector<GpuTraining> made;
+  for (std::size_t place = 0; place < plan.gpus.size(); ++place) {
+    made.push_back(open(plan, place));
+    plan.shared().gpus[place].are_ready.store(1);
+  }
   return made;
 }
 
 std::optional<GpuTraining> GpuTraining::wait_for(const TrainPlan& plan, const Worker& worker) {
-  while (plan.shared().gpu.are_ready.load() == 0) {
+  const std::size_t place = static_cast<std::size_t>(worker.rank()) % plan.gpus.size();
+  while (plan.shared().gpus[place].are_ready.load() == 0) {
     if (worker.should_stop()) return {};
     std::this_thread::sleep_for(kLookUp);
   }
-  return open(plan);
+  return open(plan, place);
 }
 
 std::size_t GpuTraining::needed_bytes(const Arena& model, const Arena& optimizer_state, const Segment& samples) {
@@ -86,12 +91,31 @@ std::size_t GpuTraining::needed_bytes(const Arena& model, const Arena& optimizer
   return bytes;
 }
 
-void GpuTraining::release(GpuPieces& pieces) noexcept {
-  for (auto& block : pieces.blocks) {
-    const auto id = static_cast<BlockId>(block.exchange(0));
-    if (id != BlockId::none) hogpen::release(id);
+void GpuTraining::release(std::span<GpuPieces> gpus) noexcept {
+  for (GpuPieces& pieces : gpus) {
+    for (auto& block : pieces.blocks) {
+      const auto id = static_cast<BlockId>(block.exchange(0));
+      if (id != BlockId::none) hogpen::release(id);
+    }
   }
   forget_dead_device_memory();
+}
+
+void copy_optimizer_state(std::span<const GpuTraining> from, const Arena& to) {
+  copy(from[0].optimizer_state, to);
+  for (const TensorEntry& entry : to.header().entries) {
+    if (is_padding(entry)) continue;
+    const auto rows = static_cast<std::size_t>(entry.spec.shape[0]);
+    const std::size_t row_bytes = (entry.end - entry.begin) / rows;
+    for (std::size_t row = 1; row < rows; ++row) {
+      const std::size_t place = row % from.size();
+      if (place == 0) continue;
+      const Arena& state = from[place].optimizer_state;
+      const std::size_t begin = entry.begin + row * row_bytes;
+      use_gpu(state.device().index());
+      copy_from_gpu(to.data().data() + begin, state.data().data() + begin, row_bytes);
+    }
+  }
 }
 
 }  // namespace hogpen::detail

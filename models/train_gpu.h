@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "runtime/memory/arena.h"
 #include "runtime/process/worker.h"
@@ -13,6 +15,8 @@
 namespace hogpen::detail {
 
 struct TrainPlan;
+
+constexpr std::size_t kMostGpus = 16;  // of one machine, in one training
 
 /// What a training has in a GPU's memory, as the family knows it: the blocks that stand for the pieces. Each is kept by
 /// a share that belongs to no process, until the launcher releases it.
@@ -25,10 +29,11 @@ struct GpuPieces {
   std::atomic<std::uint32_t> are_ready{0};
 };
 
-/// One process's view of a training in GPU memory.
+/// One process's view of a training in one GPU's memory.
 ///
 /// The keeper makes the pieces and fills them from the host's; workers attach when they are ready. A keeper that
-/// replaces a dead one finds what that one had made, and makes the rest.
+/// replaces a dead one finds what that one had made, and makes the rest. Of several GPUs each has all of them, and
+/// trains a replica of the parameters with the workers that are dealt to it: rank r to the GPU r modulo their number.
 ///
 /// Sharing: the object is one process's or thread's; the memory is shared. Owns: shares of the memory.
 struct GpuTraining {
@@ -36,16 +41,22 @@ struct GpuTraining {
   Arena optimizer_state;
   at::Tensor samples;  ///< uint8 [bytes of Dataset::samples]
 
-  /// For the keeper. Throws: what `DeviceMemory::create` and `find` throw.
-  [[nodiscard]] static GpuTraining make(const TrainPlan& plan);
-  /// For a worker; none when the run ends before the keeper has made it. Throws: what `DeviceMemory::find` throws.
+  /// For the keeper: one for each of the plan's GPUs. Throws: what `DeviceMemory::create` and `find` throw.
+  [[nodiscard]] static std::vector<GpuTraining> make(const TrainPlan& plan);
+  /// For a worker: on its GPU; none when the run ends before the keeper has made it. Throws: what `DeviceMemory::find`
+  /// throws.
   [[nodiscard]] static std::optional<GpuTraining> wait_for(const TrainPlan& plan, const Worker& worker);
 
   /// How much memory a GPU must have for it.
   [[nodiscard]] static std::size_t needed_bytes(const Arena& model, const Arena& optimizer_state,
                                                 const Segment& samples);
   /// For the launcher, when all have ended: the driver frees what nobody else has.
-  static void release(GpuPieces& pieces) noexcept;
+  static void release(std::span<GpuPieces> gpus) noexcept;
 };
+
+/// Copies the optimizer's state to the host: each worker's row from its GPU; what is all workers' from the first.
+///
+/// Throws: CudaError.
+void copy_optimizer_state(std::span<const GpuTraining> from, const Arena& to);
 
 }  // namespace hogpen::detail

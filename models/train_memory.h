@@ -19,7 +19,7 @@ struct TrainMemory {
   } facts;
 };
 
-/// Rows of private optimizer state: one a worker; in mode sync rank 0 updates for all.
+/// Rows of private optimizer state: one a worker; in mode sync one for all.
 [[nodiscard]] int optimizer_copies(const TrainerOptions& options);
 
 /// Builds the model and passes one sample through it, so that one that does not fit the data ends here, and not in

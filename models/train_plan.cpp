@@ -19,7 +19,7 @@ TrainShared& TrainPlan::shared() const {
   return *reinterpret_cast<TrainShared*>(shared_segment->data());
 }
 
-double& TrainPlan::loss_of(int rank) const {
+std::atomic<double>& TrainPlan::loss_of(int rank) const {
   return reinterpret_cast<SyncLoss*>(shared_segment->data() + kLossesBegin)[rank].value;
 }
 
@@ -33,9 +33,10 @@ void TrainPlan::share() {
   for (std::size_t rank = 0; rank < workers; ++rank) {
     new (shared_segment->data() + kLossesBegin + rank * sizeof(SyncLoss)) SyncLoss;
   }
-  group.emplace(SharedGroup::Options{.world_size = options.launcher.workers,
-                                     .buffer_bytes = static_cast<std::size_t>(flat_numel) * sizeof(float),
-                                     .staging_bytes = kLittleStaging});
+  group.emplace(
+      SharedGroup::Options{.world_size = options.launcher.workers,
+                           .buffer_bytes = gpus.empty() ? static_cast<std::size_t>(flat_numel) * sizeof(float) : 0,
+                           .staging_bytes = kLittleStaging});
 }
 
 void TrainPlan::make_node_replicas() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -24,12 +25,12 @@ struct TrainShared {
   std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
   std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
   std::atomic<std::uint32_t> has_saved{0};    ///< the keeper has done its last work
-  GpuPieces gpu;                              ///< on a GPU: where the training lies
+  std::array<GpuPieces, kMostGpus> gpus;      ///< of each of the plan's: where the training lies
 };
 
-/// Mode sync: the loss of a worker's batch. Written by it alone, read by rank 0 after the step's all-reduce.
+/// Mode sync: the loss of a worker's batch. Written by it alone, read by who updates after the step's all-reduce.
 struct alignas(64) SyncLoss {
-  double value = 0.0;
+  std::atomic<double> value{0.0};
 };
 
 /// All that a worker and the keeper need to know, settled before they start.
@@ -44,20 +45,20 @@ struct TrainPlan {
   Arena model;
   Arena optimizer_state;
   Engine engine = Engine::automatic;  ///< never automatic
-  std::optional<int> gpu;             ///< whose memory holds the training; none: the Arenas above do
+  std::vector<int> gpus;              ///< whose memory holds the training; none: the Arenas above do
   std::int64_t flat_numel = 0;
-  int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync rank 0 updates for all
+  int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync one for all
   std::int64_t batches_per_epoch = 0;
   std::uint64_t first_batch = 0;
   std::uint64_t total_batches = 0;
   std::shared_ptr<Segment> shared_segment;   ///< TrainShared, then for mode sync a SyncLoss for each worker
-  std::optional<SharedGroup::Memory> group;  ///< mode sync: its buffers hold gradients, laid out as the flat parameters
+  std::optional<SharedGroup::Memory> group;  ///< mode sync; on CPUs its buffers hold gradients, as SyncGradients says
   std::vector<NumaNode> nodes;               ///< replicas per_numa: the machine's
   std::vector<Arena> node_replicas;          ///< one for each of `nodes`; none where there is but one node
   int evaluations_fd = -1;                   ///< the keeper writes an Evaluation there after each
 
   [[nodiscard]] TrainShared& shared() const;
-  [[nodiscard]] double& loss_of(int rank) const;
+  [[nodiscard]] std::atomic<double>& loss_of(int rank) const;
 
   /// The checkpoint to resume had it all.
   [[nodiscard]] bool has_nothing_to_train() const noexcept { return first_batch >= total_batches; }

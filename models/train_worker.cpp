@@ -91,7 +91,7 @@ class PipelinedTraining {
 
 void train_worker(const TrainPlan& plan, Worker& worker) {
   std::optional<GpuTraining> gpu;
-  if (plan.gpu) {
+  if (!plan.gpus.empty()) {
     if (plan.engine == Engine::autograd) load_libtorch_cuda();
     gpu = GpuTraining::wait_for(plan, worker);
     if (!gpu) return;

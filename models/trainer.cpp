@@ -117,8 +117,18 @@ void throw_if_diverged(const TrainPlan& plan) {
                                                  : "lower --lr, or skip bad batches with --on-nan skip");
 }
 
+/// Several GPUs each have their own numbers beside the training: twice the parameters for averages of replicas, once
+/// for sums of gradients.
+std::size_t needed_on_gpu(const detail::TrainMemory& memory, const Segment& samples, const TrainerOptions& options) {
+  const bool is_sync = options.mode == UpdateMode::sync;
+  const std::size_t exchanged = is_sync ? 1 : gpus_named(options.device).size() > 1 ? 2 : 0;
+  return detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, samples) +
+         exchanged * static_cast<std::size_t>(memory.facts.flat_numel) * sizeof(float);
+}
+
 void check_replicas(const TrainerOptions& options) {
   require(options.merge_every >= 1, "merge_every must be at least 1, but is {}", options.merge_every);
+  require(options.average_every >= 1, "average_every must be at least 1, but is {}", options.average_every);
   if (options.replicas == Replicas::one) return;
   const std::string replicas = to_string(options.replicas);
   require(options.mode != UpdateMode::locked,
@@ -164,9 +174,8 @@ TrainResult Trainer::run() {
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
   detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
-  const detail::TrainDevice device = detail::choose_device(
-      options_, memory.facts.engine_on_gpu,
-      detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, data_.train.samples()));
+  const detail::TrainDevice device = detail::choose_device(options_, memory.facts.engine_on_gpu,
+                                                           needed_on_gpu(memory, data_.train.samples(), options_));
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -175,8 +184,8 @@ TrainResult Trainer::run() {
                  .options = options_,
                  .model = std::move(memory.model),
                  .optimizer_state = std::move(memory.optimizer_state),
-                 .engine = device.gpu ? memory.facts.engine_on_gpu : memory.facts.engine,
-                 .gpu = device.gpu,
+                 .engine = device.gpus.empty() ? memory.facts.engine : memory.facts.engine_on_gpu,
+                 .gpus = device.gpus,
                  .flat_numel = memory.facts.flat_numel,
                  .optimizer_copies = detail::optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
@@ -184,7 +193,7 @@ TrainResult Trainer::run() {
                  .total_batches = static_cast<std::uint64_t>(
                      std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
-  if (plan.gpu) open_shared_heap();  // before the fork: workers find GPU memory by it
+  if (!plan.gpus.empty()) open_shared_heap();  // before the fork: workers find GPU memory by it
   plan.share();
   plan.make_node_replicas();
   directory.show_live(plan.model.segment());
@@ -192,7 +201,7 @@ TrainResult Trainer::run() {
       plan.model.segment().mapping()->use_huge_pages() + plan.optimizer_state.segment().mapping()->use_huge_pages();
   if (on_start_) {
     on_start_({.engine = plan.engine,
-               .gpu = device.gpu,
+               .device = device_of(device.gpus),
                .why_no_gpu = device.reason,
                .parameters = numel(plan.model),
                .live_model = directory.live(),
@@ -203,7 +212,9 @@ TrainResult Trainer::run() {
         "{} has been trained for {:g} of {} epochs: nothing is left to train; a larger --epochs goes on",
         options_.resume->string(), static_cast<double>(first_batch) / static_cast<double>(per_epoch), options_.epochs);
   }
-  return launch(plan, evaluations, called);
+  TrainResult result = launch(plan, evaluations, called);
+  result.why_no_gpu = device.reason;
+  return result;
 }
 
 TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations,
@@ -213,11 +224,12 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
   launcher.set_keeper([&plan](Worker& worker) { detail::keep(plan, worker); });
   if (plan.group) launcher.on_death([&plan](const WorkerExit&) { plan.group->abort(); });
   const auto release = [](const TrainPlan* ended) {
-    if (ended->gpu) detail::GpuTraining::release(ended->shared().gpu);
+    if (!ended->gpus.empty()) detail::GpuTraining::release(ended->shared().gpus);
   };
   const std::unique_ptr<const TrainPlan, decltype(release)> gpu_memory(&plan, release);
   TrainResult result;
   result.engine = plan.engine;
+  result.device = device_of(plan.gpus);
   Speedometer speedometer;
   launcher.every(kTick, [&] {
     evaluations.read_all(result.evaluation, on_evaluation_);

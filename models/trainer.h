@@ -28,8 +28,8 @@ struct Evaluation {
 /// What was settled before the first step.
 struct TrainStart {
   Engine engine = Engine::automatic;  ///< the one that computes the steps: never automatic
-  std::optional<int> gpu;             ///< whose memory holds the training; none: it is on CPUs
-  std::string why_no_gpu;             ///< where `TrainerOptions::device` was "auto"
+  std::string device;                 ///< "cpu", or "cuda:0,1" for these GPUs
+  std::string why_no_gpu;             ///< where `TrainerOptions::device` was "auto", and there is none
   std::int64_t parameters = 0;        ///< how many, buffers included
   std::filesystem::path live_model;   ///< the link to them
   std::uint64_t huge_page_bytes = 0;  ///< of the parameters' and the optimizer's memory, so much lies in huge pages
@@ -50,6 +50,8 @@ struct TrainResult {
   std::optional<Evaluation> evaluation;             ///< of the end; none when a second signal came before it was saved
   std::optional<std::filesystem::path> checkpoint;  ///< the last one; older than the end when there is no `evaluation`
   Engine engine = Engine::automatic;                ///< as in TrainStart
+  std::string device;                               ///< likewise
+  std::string why_no_gpu;                           ///< likewise
   std::uint64_t samples = 0;
   std::uint64_t skipped_steps = 0;
   double seconds = 0.0;                   ///< from the start of the workers to their last step

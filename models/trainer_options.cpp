@@ -1,10 +1,12 @@
 #include "models/trainer_options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "runtime/core/error.h"
 
@@ -52,17 +54,29 @@ std::string to_string(Engine engine) {
   return "?";
 }
 
-std::optional<int> gpu_named(const std::string& device) {
+std::vector<int> gpus_named(const std::string& device) {
   constexpr std::string_view kNumbered = "cuda:";
   if (device == "cpu") return {};
-  if (device == "auto" || device == "cuda") return 0;
-  int gpu = -1;
-  const bool is_numbered = device.starts_with(kNumbered);
+  if (device == "auto" || device == "cuda") return {0};
+  std::vector<int> gpus;
   const char* const end = device.data() + device.size();
-  const auto result = std::from_chars(device.data() + (is_numbered ? kNumbered.size() : 0), end, gpu);
-  require(is_numbered && result.ptr == end && result.ec == std::errc() && gpu >= 0,
-          "a device is auto, cpu, cuda, or cuda:N for GPU N, but not {}", device);
-  return gpu;
+  const char* at = device.data() + (device.starts_with(kNumbered) ? kNumbered.size() : device.size());
+  for (bool is_list = at != end; is_list;) {
+    int gpu = -1;
+    const auto [next, error] = std::from_chars(at, end, gpu);
+    is_list = error == std::errc() && gpu >= 0 && (next == end || *next == ',');
+    if (!is_list) break;
+    require(std::ranges::find(gpus, gpu) == gpus.end(), "the device {} has GPU {} twice", device, gpu);
+    gpus.push_back(gpu);
+    if (next == end) return gpus;
+    at = next + 1;
+  }
+  throw UsageError(
+      fmt::format("a device is auto, cpu, cuda, or cuda:N or cuda:N,M for GPUs N and M, but not {}", device));
+}
+
+std::string device_of(std::span<const int> gpus) {
+  return gpus.empty() ? "cpu" : fmt::format("cuda:{}", fmt::join(gpus, ","));
 }
 
 }  // namespace hogpen

@@ -6,7 +6,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "models/lr_schedule.h"
 #include "models/optimizer.h"
@@ -49,14 +51,15 @@ struct TrainerOptions {
   LauncherOptions launcher;
   UpdateMode mode = UpdateMode::hogwild;
   Engine engine = Engine::automatic;
-  /// "cpu"; "cuda" or "cuda:N": parameters, optimizer state and samples lie in that GPU's memory; "auto": a GPU if one
-  /// can be used, else CPUs. With `step` on a GPU, the caller's program loads what it uses of LibTorch's CUDA
-  /// libraries.
+  /// "cpu"; "cuda" or "cuda:N": parameters, optimizer state and samples lie in that GPU's memory; "cuda:N,M": each of
+  /// these GPUs has them, and workers are dealt out to them by rank; "auto": a GPU if one can be used, else CPUs. With
+  /// `step` on a GPU, the caller's program loads what it uses of LibTorch's CUDA libraries.
   std::string device = "cpu";
   StepFactory step;  ///< computes the steps instead of an engine: `engine` is left automatic. See models/train_step.h
-  Replicas replicas = Replicas::one;      ///< others with modes hogwild and atomic only
-  int merge_every = 4;                    ///< steps of a worker between two merges of its replica
-  std::int64_t epochs = 10;               ///< passes over the data by all workers together
+  Replicas replicas = Replicas::one;  ///< others with modes hogwild and atomic only
+  int merge_every = 4;                ///< steps of a worker between two merges of its replica
+  int average_every = 64;             ///< on several GPUs: steps of a worker between two averagings of their replicas
+  std::int64_t epochs = 10;           ///< passes over the data by all workers together
   std::optional<std::int64_t> max_steps;  ///< ends the run before its epochs do; the schedule stays that of the epochs
   std::int64_t batch_size = 64;
   OptimizerOptions optimizer;
@@ -78,8 +81,10 @@ struct TrainerOptions {
 /// "auto", "fused" or "autograd". Throws: UsageError for another name.
 [[nodiscard]] Engine engine_named(const std::string& name);
 [[nodiscard]] std::string to_string(Engine engine);
-/// Which GPU a device's name stands for or, "auto", is looked for first; none for "cpu". Throws: UsageError for another
-/// name.
-[[nodiscard]] std::optional<int> gpu_named(const std::string& device);
+/// Which GPUs a device's name stands for, "auto" for the one that is looked for; none for "cpu". Throws: UsageError for
+/// another name, and for one that has a GPU twice.
+[[nodiscard]] std::vector<int> gpus_named(const std::string& device);
+/// The name of the device that these GPUs are: "cuda:0,1", or "cpu" for none.
+[[nodiscard]] std::string device_of(std::span<const int> gpus);
 
 }  // namespace hogpen

@@ -19,22 +19,29 @@ BatchBuffer make_buffer(const TrainPlan& plan, const SharedModel& model, const s
           gpu ? gpu->samples : at::Tensor()};
 }
 
+std::unique_ptr<GpuStep> make_gpu_step(const TrainPlan& plan, SharedModel& model, const BatchBuffer& buffer) {
+  return plan.engine == Engine::fused ? make_fused_gpu_step(model, buffer, batch_size_of(plan))
+                                      : make_autograd_gpu_step(model, buffer);
+}
+
+bool has_pipeline(const TrainPlan& plan) {
+  return !plan.gpus.empty() && plan.engine != Engine::own && plan.options.mode != UpdateMode::sync;
+}
+
 /// Null where a pipeline computes the steps.
 std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, BatchBuffer buffer) {
   if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size_of(plan));
-  if (plan.gpu) return nullptr;
+  if (has_pipeline(plan)) return nullptr;
+  if (!plan.gpus.empty()) return make_waiting_step(make_gpu_step(plan, model, buffer), model, batch_size_of(plan));
   if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
   return make_fused_step(model, std::move(buffer), batch_size_of(plan));
 }
 
-/// Null but on a GPU.
 std::unique_ptr<GpuPipeline> make_pipeline(const TrainPlan& plan, SharedModel& model, Optimizer& optimizer,
                                            const BatchBuffer& buffer) {
-  if (!plan.gpu || plan.engine == Engine::own) return nullptr;
-  return std::make_unique<GpuPipeline>(*plan.gpu, batch_size_of(plan), optimizer, [&] {
-    return plan.engine == Engine::fused ? make_fused_gpu_step(model, buffer, batch_size_of(plan))
-                                        : make_autograd_gpu_step(model, buffer);
-  });
+  if (!has_pipeline(plan)) return nullptr;
+  return std::make_unique<GpuPipeline>(model.flat().device().index(), batch_size_of(plan), optimizer,
+                                       [&] { return make_gpu_step(plan, model, buffer); });
 }
 
 kernels::Write write_to_shared(const TrainPlan& plan) {

@@ -26,7 +26,7 @@ struct WorkerTools {
   std::optional<Replica> replica;
   std::unique_ptr<TrainStep> step;
   Optimizer optimizer;
-  std::unique_ptr<GpuPipeline> pipeline;  ///< instead of `step` on a GPU, but for an own step
+  std::unique_ptr<GpuPipeline> pipeline;  ///< instead of `step` on a GPU, but for an own step and mode sync
   EpochSampler sampler;
 };
 

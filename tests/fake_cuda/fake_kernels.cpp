@@ -10,7 +10,7 @@
 namespace hogpen::kernels {
 namespace {
 
-CUstream_st* last_stream = nullptr;
+thread_local CUstream_st* last_stream = nullptr;
 
 /// Enqueues an update, unless the loss is no number then.
 template <class Update>

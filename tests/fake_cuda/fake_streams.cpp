@@ -256,6 +256,14 @@ int cuMemcpyDtoHAsync_v2(void* to, Address from, std::size_t bytes, void* stream
   return enqueue_copy(reinterpret_cast<Address>(to), from, bytes, stream);
 }
 
+int cuMemsetD8Async(Address to, unsigned char value, std::size_t bytes, void* stream) {
+  if (const int error = begin_on_stream()) return error;
+  const std::lock_guard guard(streams().mutex);
+  if (!has_rights(to, bytes, 3)) return illegal_address;
+  take(stream, [=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
+  return success;
+}
+
 int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
   if (const int error = begin_on_stream()) return error;
   const std::lock_guard guard(streams().mutex);

@@ -1,5 +1,6 @@
 #include "tests/fake_nccl/fake_nccl.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,7 +22,14 @@
 // FAKE_NCCL_VERSION is what ncclGetVersion says.
 namespace {
 
-enum Result : int { success = 0, system_error = 2, invalid_argument = 4, invalid_usage = 5, in_progress = 7 };
+enum Result : int {
+  success = 0,
+  unhandled_cuda_error = 1,
+  system_error = 2,
+  invalid_argument = 4,
+  invalid_usage = 5,
+  in_progress = 7
+};
 enum Type : int { uint8 = 1, float32 = 7, float64 = 8 };
 enum Op : int { sum = 0, average = 4, copy = -1 };
 
@@ -162,7 +170,15 @@ void advance(Comm& comm) {
   }
 }
 
-int start(const char* name, Comm* comm, const Operation& operation) {
+/// What was enqueued on the stream comes first. Of streams the fake driver alone knows, if there is one.
+int wait_for(void* stream) {
+  void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  const auto wait = reinterpret_cast<int (*)(void*)>(driver ? ::dlsym(driver, "cuStreamSynchronize") : nullptr);
+  return wait && wait(stream) != 0 ? unhandled_cuda_error : success;
+}
+
+int start(const char* name, Comm* comm, const Operation& operation, void* stream) {
+  if (const int error = wait_for(stream)) return error;
   const std::lock_guard guard(fake().mutex);
   if (const int error = begin_call(name, comm, true)) return error;
   if (bytes_of(operation) > kPart) return invalid_argument;
@@ -256,13 +272,13 @@ int ncclCommGetAsyncError(Comm* comm, int* state) {
   return success;
 }
 
-int ncclBroadcast(const void* from, void* to, std::size_t count, int type, int root, Comm* comm, void*) {
-  return start("ncclBroadcast", comm, {from, to, count, type, copy, root});
+int ncclBroadcast(const void* from, void* to, std::size_t count, int type, int root, Comm* comm, void* stream) {
+  return start("ncclBroadcast", comm, {from, to, count, type, copy, root}, stream);
 }
 
-int ncclAllReduce(const void* from, void* to, std::size_t count, int type, int op, Comm* comm, void*) {
+int ncclAllReduce(const void* from, void* to, std::size_t count, int type, int op, Comm* comm, void* stream) {
   if (op != sum && op != average) return invalid_argument;
-  return start("ncclAllReduce", comm, {from, to, count, type, op, 0});
+  return start("ncclAllReduce", comm, {from, to, count, type, op, 0}, stream);
 }
 
 int ncclCommFinalize(Comm* comm) {

@@ -1,32 +1,20 @@
 // Training in the memory of a GPU, on the fake driver: who makes, finds and frees the memory, whoever is killed at
 // whatever step. The training step is the test's own, since no kernel runs there: it counts, in memory that all workers
 // of the training share.
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
-#include <gtest/gtest.h>
-#include <stdlib.h>
-#include <torch/nn/module.h>
-
 #include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <thread>
 #include <utility>
 
-#include "models/checkpoint.h"
 #include "models/train_device.h"
 #include "models/train_step.h"
-#include "models/trainer.h"
 #include "runtime/core/error.h"
-#include "tests/footprint.h"
-#include "tests/forked.h"
-#include "tests/notes_on_board.h"
+#include "tests/models/gpu_training.h"
 
 namespace hogpen {
 namespace {
@@ -34,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr const char* kText = "Linear(64,4)";
 constexpr std::int64_t kSteps = 60;
 
 /// Adds 1 to the first parameter: on the fake driver an address of the GPU is one of the host.
@@ -60,20 +47,8 @@ class CountingStep final : public TrainStep {
   fs::path victim_;
 };
 
-class GpuTraining : public LeavesNothing<> {
+class GpuTraining : public InGpuMemory {
  protected:
-  void SetUp() override {
-    LeavesNothing::SetUp();
-    at::set_num_threads(1);  // The tests fork: no parallel region may have run here.
-    std::string pattern = (fs::temp_directory_path() / "hogpen-gpu-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override {
-    fs::remove_all(directory_);
-    EXPECT_EQ(notes_on_board(), 0) << "descriptors of GPU memory are left";
-    LeavesNothing::TearDown();
-  }
-
   [[nodiscard]] TrainerOptions options(const std::string& run) const {
     TrainerOptions some;
     some.launcher = {.workers = 2, .threads_per_worker = 1};
@@ -87,38 +62,7 @@ class GpuTraining : public LeavesNothing<> {
     return some;
   }
 
-  static Model make_zeros() {
-    Model model = parse_model(kText);
-    const c10::NoGradGuard no_gradients;
-    for (const at::Tensor& parameter : model.module->parameters()) parameter.zero_();
-    return model;
-  }
-
-  static Trainer trainer(const TrainerOptions& some) {
-    return Trainer(make_zeros, kText, {Dataset::synthetic(1000, 8, 8, 4, 1), Dataset::synthetic(200, 8, 8, 4, 2)},
-                   some);
-  }
-
-  static float count_in(const TrainResult& result) {
-    const Arena arena = share_memory(*make_zeros().module);
-    load_safetensors(model_file(*result.checkpoint), arena);
-    const at::Tensor first = arena.tensor("0.weight");
-    return *static_cast<const float*>(first.const_data_ptr());
-  }
-
-  /// Trains in a child with the environment that `prepare` makes; the launcher is a zygote, which the test is not after
-  /// the first evaluation of its own.
-  static void alone(const std::function<void()>& body) {
-    EXPECT_EQ(exit_code_of_child([&] {
-                body();
-                return HasFailure() ? 1 : 0;
-              }),
-              0);
-  }
-
   void kill_at_every_call(const std::string& name, int most) const;
-
-  fs::path directory_;
 };
 
 TEST_F(GpuTraining, IsDoneInItsMemoryAndSavedFromThere) {
@@ -127,10 +71,10 @@ TEST_F(GpuTraining, IsDoneInItsMemoryAndSavedFromThere) {
     TrainStart start;
     one.on_start([&](const TrainStart& told) { start = told; });
     const TrainResult result = one.run();
-    EXPECT_EQ(start.gpu, 1);
+    EXPECT_EQ(start.device, "cuda:1");
     EXPECT_EQ(start.engine, Engine::own);
     EXPECT_TRUE(result.evaluation.has_value());
-    EXPECT_EQ(count_in(result), kSteps);
+    EXPECT_EQ(first_of(result), kSteps);
   });
 }
 
@@ -139,7 +83,7 @@ TEST_F(GpuTraining, GoesOnFromACheckpoint) {
     TrainerOptions some = options("resumed");
     some.resume = trainer(some).run().checkpoint;
     some.max_steps = 2 * kSteps;
-    EXPECT_EQ(count_in(trainer(some).run()), 2 * kSteps);
+    EXPECT_EQ(first_of(trainer(some).run()), 2 * kSteps);
   });
 }
 
@@ -149,32 +93,25 @@ TEST_F(GpuTraining, SurvivesTheKillOfAWorker) {
     const TrainResult result = trainer(options("killed")).run();
     ASSERT_EQ(result.launch.deaths.size(), 1);
     EXPECT_EQ(result.launch.deaths[0].signal, SIGKILL);
-    EXPECT_EQ(count_in(result), kSteps - 1);  // its batch went with it
+    EXPECT_EQ(first_of(result), kSteps - 1);  // its batch went with it
   });
 }
-
-// A process takes so much longer to start under a sanitizer that only every fifth call is tried there.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int kStride = 5;
-#else
-constexpr int kStride = 1;
-#endif
 
 /// Runs trainings in which the process of that name is killed at its first, second, … call of the driver, until it
 /// makes fewer, or `most` have been tried. All must end as if nothing had been.
 void GpuTraining::kill_at_every_call(const std::string& name, int most) const {
   const fs::path file = directory_ / "killed";
   int kills = 0;
-  for (int call = 1; call <= most; call += kStride) {
+  for (int call = 1; call <= most; call += kFewer) {
     ::setenv("FAKE_KILL", fmt::format("{}:{}:{}", name, call, file.string()).c_str(), 1);
     const TrainResult result = trainer(options(fmt::format("{}-{}", name, call))).run();
-    EXPECT_EQ(count_in(result), kSteps) << "call " << call;
+    EXPECT_EQ(first_of(result), kSteps) << "call " << call;
     if (!fs::remove(file)) break;
     ++kills;
     ASSERT_EQ(result.launch.deaths.size(), 1) << "call " << call;
     EXPECT_EQ(result.launch.deaths[0].signal, SIGKILL) << "call " << call;
   }
-  EXPECT_GT(kills, 10 / kStride);
+  EXPECT_GT(kills, 10 / kFewer);
 }
 
 TEST_F(GpuTraining, SurvivesTheKillOfTheKeeperAtAnyCallOfTheDriver) {
@@ -209,15 +146,16 @@ TEST_F(GpuTraining, FallsBackToCpusAndSaysWhy) {
     TrainerOptions some = options("fallback");
     some.device = "auto";
     const auto device = detail::choose_device(some, Engine::own, 1);
-    EXPECT_FALSE(device.gpu.has_value());
+    EXPECT_TRUE(device.gpus.empty());
     EXPECT_EQ(device.reason, "the NVIDIA driver has no GPU to offer");
   });
   alone([&] {
-    TrainerOptions some = options("sync");
+    TrainerOptions some = options("locked");
     some.device = "auto";
-    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).gpu, 0);
-    some.mode = UpdateMode::sync;
-    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).reason, "on a GPU the modes are hogwild and atomic, not sync");
+    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).gpus, std::vector{0});
+    some.mode = UpdateMode::locked;
+    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).reason,
+              "on a GPU the modes are hogwild, atomic and sync, not locked");
     some.device = "cuda";
     EXPECT_THROW((void)detail::choose_device(some, Engine::own, 1), UsageError);
   });
@@ -232,17 +170,19 @@ TEST_F(GpuTraining, SaysHowMuchMemoryIsWanting) {
     } catch (const DeviceError& error) {
       EXPECT_STREQ(error.what(), "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     }
-    EXPECT_EQ(detail::choose_device(some, Engine::own, std::size_t{1} << 30).gpu, 1);
+    EXPECT_EQ(detail::choose_device(some, Engine::own, std::size_t{1} << 30).gpus, std::vector{1});
   });
 }
 
 TEST_F(GpuTraining, NeedsADeviceThatHasAName) {
-  EXPECT_EQ(gpu_named("cpu"), std::nullopt);
-  EXPECT_EQ(gpu_named("cuda"), 0);
-  EXPECT_EQ(gpu_named("auto"), 0);
-  EXPECT_EQ(gpu_named("cuda:12"), 12);
-  for (const char* name : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:0,1", "CUDA"}) {
-    EXPECT_THROW((void)gpu_named(name), UsageError) << name;
+  EXPECT_EQ(gpus_named("cpu"), std::vector<int>{});
+  EXPECT_EQ(gpus_named("cuda"), std::vector{0});
+  EXPECT_EQ(gpus_named("auto"), std::vector{0});
+  EXPECT_EQ(gpus_named("cuda:12"), std::vector{12});
+  EXPECT_EQ(gpus_named("cuda:3,0,12"), (std::vector{3, 0, 12}));
+  for (const char* name :
+       {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:0,", "cuda:,0", "cuda:0,0", "cuda:0 1", "CUDA"}) {
+    EXPECT_THROW((void)gpus_named(name), UsageError) << name;
   }
 }
 
