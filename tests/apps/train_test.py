@@ -94,16 +94,27 @@ class Results(hogpen.CommandTest):
 
     def test_without_a_gpu_it_falls_back_or_has_its_own_exit_code(self):
         no_gpu = {"LD_LIBRARY_PATH": hogpen.DRIVERS, "FAKE_GPUS": "0"}
-        result = self.succeed("train", *hogpen.SMALL, "--run-dir=auto", "--device=auto", env=no_gpu)
-        self.assertRegex(result.stderr, "(?m)^device   CPUs: (the NVIDIA driver has no GPU to offer|this hogpen was built "
-                                        "without CUDA kernels)$")
+        result = self.succeed("train", *hogpen.SMALL, "--run-dir=auto", "--device=auto", "--json", env=no_gpu)
+        reason = "(the NVIDIA driver has no GPU to offer|this hogpen was built without CUDA kernels)$"
+        self.assertRegex(result.stderr, f"(?m)^device   CPUs: {reason}")
+        said = json.loads(result.stdout)
+        self.assertEqual(said["device"], "cpu")
+        self.assertRegex(said["why_no_gpu"], f"^{reason}")
         result = self.run_hogpen("train", *hogpen.SMALL, "--run-dir=cuda", "--device=cuda", env=no_gpu)
         self.assertEqual(result.returncode, 4)
         self.assertRegex(result.stderr, "(?m)^hogpen: error: (the NVIDIA driver has no GPU|this hogpen was built without)")
         self.assertRegex(result.stderr, "(?m)^hint: ")
         self.assertFalse((self.directory / "cuda").exists())
         self.assertEqual(self.run_hogpen("train", "--device=gpu").returncode, 2)
-        self.assertEqual(self.run_hogpen("train", *hogpen.SMALL, "--device=cuda", "--mode=sync").returncode, 2)
+
+    def test_what_gpus_do_not_take_is_refused(self):
+        for options, says in (("--device=cuda:0,0",), "the device cuda:0,0 has GPU 0 twice"), \
+                             (("--device=cuda:0,1", "--workers=1"), "each GPU needs a worker, but there are 2 GPUs and 1 w"), \
+                             (("--device=cuda", "--mode=sync"), "in mode sync each GPU has one worker, but there are 2 work"), \
+                             (("--device=cuda:0,1", "--mode=locked"), "modes are hogwild, atomic and sync, not locked"), \
+                             (("--average-every=9",), "--average-every has no effect with --device cpu"), \
+                             (("--average-every=9", "--device=cuda:0,1", "--mode=sync"), "no effect with --mode sync"):
+            self.refuse("train", *hogpen.SMALL, *options, says=says)
 
     def test_verbose_says_where_workers_and_parameters_are(self):
         cpus = sorted(os.sched_getaffinity(0))

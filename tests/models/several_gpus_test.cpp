@@ -127,7 +127,6 @@ TEST_F(SeveralGpus, EveryStepCountsInTheMeanAndInItsWorkersState) {
     EXPECT_EQ(first_of(result), kSteps / 2.0F);
     const std::vector<std::int64_t> steps = steps_of(some, result);
     EXPECT_EQ(steps[0] + steps[1] + steps[2], kSteps) << fmt::format("{}", fmt::join(steps, " "));
-    for (const std::int64_t of_worker : steps) EXPECT_GT(of_worker, 0);
 
     some.resume = result.checkpoint;
     some.max_steps = 2 * kSteps;
@@ -165,12 +164,12 @@ TEST_F(SeveralGpus, SurviveTheKillOfAWorkerAtItsFirstCalls) {
 }
 
 TEST_F(SeveralGpus, SurviveTheKillOfTheKeeperWhileItMakesTheirMemory) {
-  alone([&] { kill_at_calls("hogpen-keeper", 1, 60, 4 * kFewer, 0.0F); });
+  alone([&] { kill_at_calls("hogpen-keeper", 1, 100, 7 * kFewer, 0.0F); });
 }
 
 // One GPU may have been moved to the mean, and the other not: see ReplicaAverage.
 TEST_F(SeveralGpus, SurviveTheKillOfTheKeeperWhileItAverages) {
-  alone([&] { kill_at_calls("hogpen-keeper", 90, 120, 2 * kFewer, kSteps / 4.0F); });
+  alone([&] { kill_at_calls("hogpen-keeper", 129, 153, 2 * kFewer, kSteps / 4.0F); });
 }
 
 TEST_F(SeveralGpus, TrainByPipelinesOfSteps) {
