@@ -57,7 +57,7 @@ std::vector<std::size_t> try_gpus(const std::vector<int>& gpus, Engine engine) {
 }
 
 void check_gpus(const std::vector<int>& gpus, WorkersAs workers_as, Engine engine, std::size_t needed_bytes) {
-  if (engine != Engine::own) check_build();  // An own step brings its kernels along.
+  if (engine != Engine::own || gpus.size() > 1) check_build();  // An own step brings its own kernels, but no averages.
   std::vector<std::size_t> free_bytes(gpus.size());
   const std::size_t size = gpus.size() * sizeof(std::size_t);
   const auto [mine, childs] = socket_pair();
