@@ -49,14 +49,14 @@ std::vector<std::size_t> try_gpus(const std::vector<int>& gpus, Engine engine) {
   if (engine == Engine::autograd) load_libtorch_cuda();
   std::vector<std::size_t> free_bytes(gpus.size());
   for (std::size_t i = 0; i < gpus.size(); ++i) {
-    std::size_t total_bytes = 0;
     use_gpu(gpus[i]);
-    cuda_driver().call("cuMemGetInfo_v2", &free_bytes[i], &total_bytes);
+    free_bytes[i] = room_on_gpu().free_bytes;
   }
   return free_bytes;
 }
 
-void check_gpus(const std::vector<int>& gpus, WorkersAs workers_as, Engine engine, std::size_t needed_bytes) {
+/// Whether there is room for the samples.
+bool check_gpus(const std::vector<int>& gpus, WorkersAs workers_as, Engine engine, const GpuNeeds& needs) {
   if (engine != Engine::own || gpus.size() > 1) check_build();  // An own step brings its own kernels, but no averages.
   std::vector<std::size_t> free_bytes(gpus.size());
   const std::size_t size = gpus.size() * sizeof(std::size_t);
@@ -70,24 +70,29 @@ void check_gpus(const std::vector<int>& gpus, WorkersAs workers_as, Engine engin
     throw DeviceError(error.what(), error.hint());
   }
   syscall_ok(::read(mine.get(), free_bytes.data(), size), "read from the child that tried the GPUs");
+  bool has_room_for_samples = true;
   for (std::size_t i = 0; i < gpus.size(); ++i) {
-    if (free_bytes[i] >= needed_bytes) continue;
-    throw DeviceError(fmt::format("GPU {} has {} MiB free, and this training needs {} MiB", gpus[i],
-                                  free_bytes[i] >> 20, needed_bytes >> 20),
-                      "end what else uses the GPU: nvidia-smi shows it");
+    if (free_bytes[i] < needs.state_bytes) {
+      throw DeviceError(fmt::format("GPU {} has {} MiB free, and this training needs {} MiB", gpus[i],
+                                    free_bytes[i] >> 20, needs.state_bytes >> 20),
+                        "end what else uses the GPU: nvidia-smi shows it");
+    }
+    has_room_for_samples &= free_bytes[i] - needs.state_bytes >= needs.samples_bytes;
   }
+  return has_room_for_samples;
 }
 
 }  // namespace
 
-TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes) {
+TrainDevice choose_device(const TrainerOptions& options, Engine engine, const GpuNeeds& needs) {
   const std::vector<int> gpus = gpus_named(options.device);
   if (gpus.empty()) return {};
   const bool is_optional = options.device == "auto";
   try {
     check_options(options, engine, gpus.size());
-    check_gpus(gpus, options.launcher.workers_as, engine, needed_bytes);
-    return {.gpus = gpus, .reason = ""};
+    return {.gpus = gpus,
+            .reason = "",
+            .has_room_for_samples = check_gpus(gpus, options.launcher.workers_as, engine, needs)};
   } catch (const UsageError& error) {
     if (!is_optional) throw;
     return {.gpus = {}, .reason = error.what()};

@@ -12,14 +12,21 @@ namespace hogpen::detail {
 struct TrainDevice {
   std::vector<int> gpus;  ///< none: CPUs
   std::string reason;     ///< why it is not a GPU, where one was looked for
+  bool has_room_for_samples = true;
+};
+
+/// The memory that a training takes on each GPU; the samples can stay on the host where it is too little for them.
+struct GpuNeeds {
+  std::size_t state_bytes = 0;
+  std::size_t samples_bytes = 0;
 };
 
 /// Decides by `TrainerOptions::device`, where `engine` would compute the steps on a GPU. GPUs are tried in a child
 /// process where workers are processes: the launcher must not use CUDA.
 ///
 /// Throws: UsageError for a text that names no device, and for options that GPUs do not take; DeviceError with the
-/// reason when one that was asked for cannot be used, or has less than `needed_bytes` free, and when there are several
+/// reason when one that was asked for cannot be used, or has less than `state_bytes` free, and when there are several
 /// but no NCCL.
-[[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, Engine engine, std::size_t needed_bytes);
+[[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, Engine engine, const GpuNeeds& needs);
 
 }  // namespace hogpen::detail

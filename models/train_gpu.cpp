@@ -7,6 +7,7 @@
 #include "models/train_plan.h"
 #include "runtime/memory/cuda_stream.h"
 #include "runtime/memory/device_board.h"
+#include "runtime/memory/page_lock.h"
 #include "runtime/memory/view.h"
 
 namespace hogpen::detail {
@@ -49,18 +50,37 @@ DeviceMemory find_or_make(const TrainPlan& plan, std::size_t place, GpuPieces::P
   return block == BlockId::none ? make_piece(plan, place, piece) : DeviceMemory::find(block);
 }
 
-at::Tensor as_bytes(DeviceMemory memory) {
-  const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(memory.gpu()));
-  const std::size_t size = memory.size_bytes();
+template <class Memory>
+at::Tensor as_bytes(Memory memory, std::size_t size, int gpu) {
+  const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu));
   return view_in(storage_in(std::move(memory), 0, size, device), c10::ScalarType::Byte, 0,
                  static_cast<std::int64_t>(size));
+}
+
+/// Samples that stay on the host.
+struct LockedSamples {
+  [[nodiscard]] std::byte* data() const { return lock->on_gpu(); }
+  Segment segment;
+  std::shared_ptr<const PageLock> lock;
+};
+
+at::Tensor samples_for(const TrainPlan& plan, std::size_t place) {
+  const int gpu = plan.gpus[place];
+  if (plan.has_samples_on_gpus) {
+    DeviceMemory memory = find_or_make(plan, place, GpuPieces::samples);
+    const std::size_t size = memory.size_bytes();
+    return as_bytes(std::move(memory), size, gpu);
+  }
+  const Segment& samples = plan.data.train.samples();
+  const std::size_t size = samples.size_bytes();
+  return as_bytes(LockedSamples{samples, PageLock::of(samples.data(), size, gpu)}, size, gpu);
 }
 
 /// On the GPU in that place of `plan.gpus`.
 GpuTraining open(const TrainPlan& plan, std::size_t place) {
   return {.model = plan.model.on(find_or_make(plan, place, GpuPieces::model)),
           .optimizer_state = plan.optimizer_state.on(find_or_make(plan, place, GpuPieces::optimizer_state)),
-          .samples = as_bytes(find_or_make(plan, place, GpuPieces::samples))};
+          .samples = samples_for(plan, place)};
 }
 
 }  // namespace
@@ -83,11 +103,9 @@ std::optional<GpuTraining> GpuTraining::wait_for(const TrainPlan& plan, const Wo
   return open(plan, place);
 }
 
-std::size_t GpuTraining::needed_bytes(const Arena& model, const Arena& optimizer_state, const Segment& samples) {
+std::size_t GpuTraining::needed_bytes(std::initializer_list<std::size_t> pieces_bytes) {
   std::size_t bytes = 0;
-  for (const std::size_t size : {model.data().size(), optimizer_state.data().size(), samples.size_bytes()}) {
-    bytes += (size + kPage - 1) / kPage * kPage;
-  }
+  for (const std::size_t size : pieces_bytes) bytes += (size + kPage - 1) / kPage * kPage;
   return bytes;
 }
 

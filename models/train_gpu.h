@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <vector>
@@ -39,7 +40,7 @@ struct GpuPieces {
 struct GpuTraining {
   Arena model;
   Arena optimizer_state;
-  at::Tensor samples;  ///< uint8 [bytes of Dataset::samples]
+  at::Tensor samples;  ///< uint8 [bytes of Dataset::samples]; where those lie on the host, read from there by the GPU
 
   /// For the keeper: one for each of the plan's GPUs. Throws: what `DeviceMemory::create` and `find` throw.
   [[nodiscard]] static std::vector<GpuTraining> make(const TrainPlan& plan);
@@ -47,9 +48,8 @@ struct GpuTraining {
   /// throws.
   [[nodiscard]] static std::optional<GpuTraining> wait_for(const TrainPlan& plan, const Worker& worker);
 
-  /// How much memory a GPU must have for it.
-  [[nodiscard]] static std::size_t needed_bytes(const Arena& model, const Arena& optimizer_state,
-                                                const Segment& samples);
+  /// How much memory such pieces take on a GPU.
+  [[nodiscard]] static std::size_t needed_bytes(std::initializer_list<std::size_t> pieces_bytes);
   /// For the launcher, when all have ended: the driver frees what nobody else has.
   static void release(std::span<GpuPieces> gpus) noexcept;
 };

@@ -46,6 +46,7 @@ struct TrainPlan {
   Arena optimizer_state;
   Engine engine = Engine::automatic;  ///< never automatic
   std::vector<int> gpus;              ///< whose memory holds the training; none: the Arenas above do
+  bool has_samples_on_gpus = true;    ///< else they are too many, and the GPUs read them from the host's memory
   std::int64_t flat_numel = 0;
   int optimizer_copies = 1;  ///< rows of private optimizer state: one a worker; in mode sync one for all
   std::int64_t batches_per_epoch = 0;

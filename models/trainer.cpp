@@ -119,11 +119,14 @@ void throw_if_diverged(const TrainPlan& plan) {
 
 /// Several GPUs each have their own numbers beside the training: twice the parameters for averages of replicas, once
 /// for sums of gradients.
-std::size_t needed_on_gpu(const detail::TrainMemory& memory, const Segment& samples, const TrainerOptions& options) {
+detail::GpuNeeds needs_of(const detail::TrainMemory& memory, const Segment& samples, const TrainerOptions& options) {
+  using detail::GpuTraining;
   const bool is_sync = options.mode == UpdateMode::sync;
   const std::size_t exchanged = is_sync ? 1 : gpus_named(options.device).size() > 1 ? 2 : 0;
-  return detail::GpuTraining::needed_bytes(memory.model, memory.optimizer_state, samples) +
-         exchanged * static_cast<std::size_t>(memory.facts.flat_numel) * sizeof(float);
+  const std::size_t exchanged_bytes = exchanged * static_cast<std::size_t>(memory.facts.flat_numel) * sizeof(float);
+  return {.state_bytes = GpuTraining::needed_bytes({memory.model.data().size(), memory.optimizer_state.data().size()}) +
+                         exchanged_bytes,
+          .samples_bytes = GpuTraining::needed_bytes({samples.size_bytes()})};
 }
 
 void check_replicas(const TrainerOptions& options) {
@@ -174,8 +177,8 @@ TrainResult Trainer::run() {
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
   detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
-  const detail::TrainDevice device = detail::choose_device(options_, memory.facts.engine_on_gpu,
-                                                           needed_on_gpu(memory, data_.train.samples(), options_));
+  const detail::TrainDevice device =
+      detail::choose_device(options_, memory.facts.engine_on_gpu, needs_of(memory, data_.train.samples(), options_));
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -186,6 +189,7 @@ TrainResult Trainer::run() {
                  .optimizer_state = std::move(memory.optimizer_state),
                  .engine = device.gpus.empty() ? memory.facts.engine : memory.facts.engine_on_gpu,
                  .gpus = device.gpus,
+                 .has_samples_on_gpus = device.has_room_for_samples,
                  .flat_numel = memory.facts.flat_numel,
                  .optimizer_copies = detail::optimizer_copies(options_),
                  .batches_per_epoch = per_epoch,
@@ -193,6 +197,10 @@ TrainResult Trainer::run() {
                  .total_batches = static_cast<std::uint64_t>(
                      std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
+  if (!plan.has_samples_on_gpus) {
+    log(LogLevel::info, "the samples, {} MiB, stay in the host's memory: there is no room for them on {}",
+        data_.train.samples().size_bytes() >> 20, device_of(plan.gpus));
+  }
   if (!plan.gpus.empty()) open_shared_heap();  // before the fork: workers find GPU memory by it
   plan.share();
   plan.make_node_replicas();

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -41,6 +42,14 @@ class ProcessIncarnation final : public Incarnation {
   Process process_;
 };
 
+/// For the calling thread. One at a time: in a child that was forked, LibTorch first makes its pool of threads anew, and
+/// another thread would find none.
+void limit_libtorch(int threads) {
+  static std::mutex mutex;
+  const std::lock_guard guard(mutex);
+  at::set_num_threads(threads);
+}
+
 class ThreadIncarnation final : public Incarnation {
  public:
   ThreadIncarnation(std::shared_ptr<ControlBlock> control, int rank, int threads, std::vector<int> cpus,
@@ -50,7 +59,7 @@ class ThreadIncarnation final : public Incarnation {
     control_->slot(rank).report.clear();
     // The thread owns all it uses: it may outlive the supervisor that gave up on it.
     thread_ = std::thread([state = state_, shared = control_, rank, threads, cpus = std::move(cpus), body] {
-      at::set_num_threads(threads);
+      limit_libtorch(threads);
       state->exit_code = run_and_report(
           [&] {
             if (!cpus.empty()) set_affinity(cpus);

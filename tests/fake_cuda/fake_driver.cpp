@@ -45,6 +45,11 @@ void kill_if_asked(int call) {
   if (::open(file + 1, O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0) ::raise(SIGKILL);
 }
 
+std::size_t gpu_bytes() {
+  const char* const text = std::getenv("FAKE_BYTES");
+  return text ? std::strtoull(text, nullptr, 10) : kGpuBytes;
+}
+
 std::size_t bytes_in_use() {
   std::size_t bytes = 0;
   for (const auto& [handle, fd] : driver().allocations) bytes += size_of(fd);
@@ -64,16 +69,22 @@ int& current_device() {
   return device;
 }
 
-int begin_call() {
+std::recursive_mutex& driver_mutex() {
+  static std::recursive_mutex& mutex = *new std::recursive_mutex;
+  return mutex;
+}
+
+Call begin_call() {
+  std::unique_lock lock(driver_mutex());
   Driver& d = driver();
-  if (d.process == 0) return not_initialized;
+  if (d.process == 0) return {std::move(lock), not_initialized};
   if (d.process != ::getpid()) {
     std::fprintf(stderr, "fake driver: a call from a child that was forked after cuInit\n");
     std::abort();
   }
   const int call = ++d.calls;
   kill_if_asked(call);
-  return call == d.failing_call ? unknown : success;
+  return {std::move(lock), call == d.failing_call ? unknown : success};
 }
 
 bool has_gpu(int device) {
@@ -85,7 +96,7 @@ bool has_descriptors() {
 }
 
 int make_memory(int device, std::size_t size) {
-  if (size > kGpuBytes - bytes_in_use()) return -out_of_memory;
+  if (size > gpu_bytes() - bytes_in_use()) return -out_of_memory;
   const int fd = ::memfd_create((kName + std::to_string(device)).c_str(), MFD_CLOEXEC);
   return fd < 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0 ? -unknown : fd;
 }
@@ -154,71 +165,82 @@ int cuGetErrorString(int error, const char** text) {
 
 int cuInit(unsigned) {
   if (fake_gpus() < 0) return -fake_gpus();
+  const std::lock_guard guard(driver_mutex());
   if (driver().process == 0) driver().process = ::getpid();
-  return begin_call();
+  return begin_call().error;
 }
 
 int cuDeviceGetCount(int* count) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   *count = fake_gpus();
   return success;
 }
 
 int cuDeviceGet(int* device, int ordinal) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   *device = first_device() + ordinal;
   return has_gpu(*device) ? success : invalid_device;
 }
 
 int cuDeviceGetName(char* name, int length, int device) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   std::snprintf(name, static_cast<std::size_t>(length), "Fake %d", device);
   return success;
 }
 
 int cuDeviceTotalMem_v2(std::size_t* bytes, int device) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   *bytes = static_cast<std::size_t>(device) << 30;
   return success;
 }
 
 int cuDeviceGetUuid_v2(char* uuid, int device) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (!has_gpu(device)) return invalid_device;
   std::memset(uuid, device, 16);
   return success;
 }
 
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (!has_gpu(device)) return invalid_device;
   *value = (attribute == 102 || attribute == 103) && has_descriptors();
   return success;
 }
 
 int cuDevicePrimaryCtxRetain(void** context, int device) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (!has_gpu(device)) return invalid_device;
   *context = reinterpret_cast<void*>(static_cast<std::intptr_t>(device));
   return success;
 }
 
 int cuCtxSetCurrent(void* context) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   current_device() = static_cast<int>(reinterpret_cast<std::intptr_t>(context));
   return success;
 }
 
 int cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
-  *free_bytes = kGpuBytes - bytes_in_use();
-  *total_bytes = kGpuBytes;
+  *free_bytes = gpu_bytes() - bytes_in_use();
+  *total_bytes = gpu_bytes();
   return success;
 }
 
 int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
   if (!has_rights(to, bytes, 3)) return illegal_address;
   std::memcpy(reinterpret_cast<void*>(to), from, bytes);
@@ -226,7 +248,8 @@ int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {
 }
 
 int cuMemcpyDtoH_v2(void* to, Address from, std::size_t bytes) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
   if (!has_rights(from, bytes, 1)) return illegal_address;
   std::memcpy(to, reinterpret_cast<const void*>(from), bytes);

@@ -49,7 +49,8 @@ void drop_range(Address address) {
 extern "C" {
 
 int cuMemAlloc_v2(Address* address, std::size_t size) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
   if (size == 0) return invalid_value;
   const int fd = make_memory(current_device(), size);
@@ -61,7 +62,8 @@ int cuMemAlloc_v2(Address* address, std::size_t size) {
 }
 
 int cuMemFree_v2(Address address) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   const auto found = driver().plain.find(address);
   if (found == driver().plain.end() || current_device() < 0) return invalid_value;
   ::close(found->second);
@@ -71,7 +73,8 @@ int cuMemFree_v2(Address address) {
 }
 
 int cuMemHostAlloc(void** memory, std::size_t size, unsigned flags) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
   if (size == 0 || flags > 7) return invalid_value;
   *memory = std::malloc(size);
@@ -80,14 +83,38 @@ int cuMemHostAlloc(void** memory, std::size_t size, unsigned flags) {
 }
 
 int cuMemFreeHost(void* memory) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (driver().page_locked.erase(memory) == 0 || current_device() < 0) return invalid_value;
   std::free(memory);
   return success;
 }
 
+int cuMemHostRegister_v2(void* memory, std::size_t size, unsigned flags) {
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
+  if (current_device() < 0) return invalid_context;
+  if (size == 0 || flags > 15 || !driver().page_locked.insert(memory).second) return invalid_value;
+  return success;
+}
+
+int cuMemHostUnregister(void* memory) {
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
+  return driver().page_locked.erase(memory) == 1 ? success : invalid_value;
+}
+
+int cuMemHostGetDevicePointer_v2(Address* on_gpu, void* memory, unsigned flags) {
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
+  if (current_device() < 0 || flags != 0 || !driver().page_locked.contains(memory)) return invalid_value;
+  *on_gpu = reinterpret_cast<Address>(memory);
+  return success;
+}
+
 int cuMemGetAddressRange_v2(Address* begin, std::size_t* size, Address address) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   const auto after = driver().ranges.upper_bound(address);
   if (after == driver().ranges.begin() || !has_rights(address, 1, 1)) return invalid_value;
   *begin = std::prev(after)->first;
@@ -96,7 +123,8 @@ int cuMemGetAddressRange_v2(Address* begin, std::size_t* size, Address address) 
 }
 
 int cuIpcGetMemHandle(IpcHandle* handle, Address address) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   const auto found = driver().plain.find(address);
   if (found == driver().plain.end()) return invalid_value;
   const Content content = {.process = ::getpid(), .fd = found->second, .inode = inode_of(found->second)};
@@ -106,7 +134,8 @@ int cuIpcGetMemHandle(IpcHandle* handle, Address address) {
 }
 
 int cuIpcOpenMemHandle_v2(Address* address, IpcHandle handle, unsigned flags) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   if (flags != 1 || current_device() < 0) return invalid_value;
   Content content{};
   std::memcpy(&content, handle.bytes.data(), sizeof(content));
@@ -126,7 +155,8 @@ int cuIpcOpenMemHandle_v2(Address* address, IpcHandle handle, unsigned flags) {
 }
 
 int cuIpcCloseMemHandle(Address address) {
-  if (const int error = begin_call()) return error;
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   for (auto it = driver().opened.begin(); it != driver().opened.end(); ++it) {
     if (it->second.count == 0 || it->second.address != address) continue;
     if (--it->second.count == 0) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -15,6 +16,7 @@
 //   FAKE_GPUS            how many GPUs there are; negative is the error with which cuInit fails
 //   FAKE_FIRST_GPU       which GPU of the machine is number 0 here, as CUDA_VISIBLE_DEVICES decides
 //   FAKE_KILL            NAME:N:FILE: the first process of that name kills itself at its N-th call, and makes FILE
+//   FAKE_BYTES           how much memory a GPU has, if not 1 GiB
 //   FAKE_NO_DESCRIPTORS  set: no virtual memory management, as on a driver that has none
 namespace fake {
 
@@ -49,7 +51,6 @@ struct Range {
 
 struct Driver {
   pid_t process = 0;  // 0 before cuInit
-  // Several threads may each use a GPU, but not its memory.
   std::atomic<int> calls = 0;
   std::atomic<int> busy_queries = 0;
   int failing_call = 0;
@@ -68,8 +69,14 @@ struct Driver {
 Driver& driver();
 /// Of the context that is current in the calling thread; -1 for none.
 int& current_device();
-/// What every call but cuInit begins with: success, or its error.
-int begin_call();
+/// A call of the driver API: one at a time, whatever the threads.
+struct Call {
+  std::unique_lock<std::recursive_mutex> lock;
+  int error = success;
+};
+std::recursive_mutex& driver_mutex();
+/// What every call but cuInit begins with.
+Call begin_call();
 bool has_gpu(int device);
 bool has_descriptors();
 

@@ -34,7 +34,6 @@ struct Event {
 };
 
 struct Streams {
-  std::recursive_mutex mutex;
   std::set<void*> streams, events, graphs, executables;
 };
 
@@ -88,9 +87,10 @@ void destroy(std::set<void*>& all, void* one, const char* what) {
   delete static_cast<T*>(one);
 }
 
-int begin_on_stream() {
-  if (const int error = begin_call()) return error;
-  return current_device() < 0 ? invalid_context : success;
+Call begin_on_stream() {
+  Call call = begin_call();
+  if (call.error == success && current_device() < 0) call.error = invalid_context;
+  return call;
 }
 
 int enqueue_copy(Address to, Address from, std::size_t bytes, void* stream) {
@@ -119,23 +119,23 @@ using namespace fake;
 extern "C" {
 
 bool fake_driver_enqueue(void* stream, std::function<void()>& work) {
-  const std::lock_guard guard(streams().mutex);
+  const std::lock_guard guard(driver_mutex());
   if (stream == nullptr) return false;
   take(stream, std::move(work));
   return true;
 }
 
 int cuStreamCreate(void** stream, unsigned flags) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (flags != 1) return invalid_value;
   *stream = *streams().streams.insert(new Stream).first;
   return success;
 }
 
 int cuStreamDestroy_v2(void* stream) {
-  if (const int error = begin_call()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   // One that could not be waited for, since the end of its capture failed, may have some left.
   const bool has_failed = stream_at(stream).capture != nullptr;
   if (!stream_at(stream).pending.empty() && !has_failed) misuse("a stream was destroyed before its work was done");
@@ -144,10 +144,10 @@ int cuStreamDestroy_v2(void* stream) {
 }
 
 int cuStreamSynchronize(void* stream) {
-  const std::lock_guard guard(streams().mutex);
-  if (const int error = begin_on_stream()) {
+  const Call call = begin_on_stream();
+  if (call.error != success) {
     if (streams().streams.contains(stream)) stream_at(stream).pending.clear();  // as after an error that stays
-    return error;
+    return call.error;
   }
   if (stream == nullptr) return success;
   Stream& one = stream_at(stream);
@@ -157,116 +157,116 @@ int cuStreamSynchronize(void* stream) {
 }
 
 int cuStreamQuery(void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (driver().busy_queries > 0 && driver().busy_queries-- > 0) return not_ready;
   if (stream != nullptr) run_until(stream_at(stream), enqueued(stream_at(stream)));
   return success;
 }
 
 int cuStreamBeginCapture_v2(void* stream, int mode) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (stream == nullptr || stream_at(stream).capture || mode != 2) return capture_unsupported;
   stream_at(stream).capture = std::make_unique<Recorded>();
   return success;
 }
 
 int cuStreamEndCapture(void* stream, void** graph) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (stream == nullptr || !stream_at(stream).capture) return capture_invalidated;
   *graph = *streams().graphs.insert(stream_at(stream).capture.release()).first;
   return success;
 }
 
 int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long flags) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!streams().graphs.contains(graph) || flags != 0) return invalid_value;
   *executable = *streams().executables.insert(new Recorded(*static_cast<Recorded*>(graph))).first;
   return success;
 }
 
 int cuGraphDestroy(void* graph) {
-  if (const int error = begin_call()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   destroy<Recorded>(streams().graphs, graph, "no such graph");
   return success;
 }
 
 int cuGraphExecDestroy(void* executable) {
-  if (const int error = begin_call()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   destroy<Recorded>(streams().executables, executable, "no such executable graph");
   return success;
 }
 
 int cuGraphLaunch(void* executable, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!streams().executables.contains(executable)) return invalid_value;
   for (const Work& work : *static_cast<Recorded*>(executable)) take(stream, work);
   return success;
 }
 
 int cuEventCreate(void** event, unsigned flags) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (flags != 2) return invalid_value;
   *event = *streams().events.insert(new Event).first;
   return success;
 }
 
 int cuEventDestroy_v2(void* event) {
-  if (const int error = begin_call()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_call();
+  if (call.error != success) return call.error;
   destroy<Event>(streams().events, event, "no such event");
   return success;
 }
 
 int cuEventRecord(void* event, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   event_at(event) = {.stream = &stream_at(stream), .at = enqueued(stream_at(stream))};
   return success;
 }
 
 int cuEventSynchronize(void* event) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   const Event& one = event_at(event);
   if (one.stream != nullptr) run_until(*one.stream, one.at);
   return success;
 }
 
 int cuMemcpyHtoDAsync_v2(Address to, const void* from, std::size_t bytes, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!has_rights(to, bytes, 3)) return illegal_address;
   if (!is_page_locked(from, bytes)) misuse("an asynchronous copy from memory that is not page-locked");
   return enqueue_copy(to, reinterpret_cast<Address>(from), bytes, stream);
 }
 
 int cuMemcpyDtoHAsync_v2(void* to, Address from, std::size_t bytes, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!has_rights(from, bytes, 1)) return illegal_address;
   if (!is_page_locked(to, bytes)) misuse("an asynchronous copy to memory that is not page-locked");
   return enqueue_copy(reinterpret_cast<Address>(to), from, bytes, stream);
 }
 
 int cuMemsetD8Async(Address to, unsigned char value, std::size_t bytes, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!has_rights(to, bytes, 3)) return illegal_address;
   take(stream, [=] { std::memset(reinterpret_cast<void*>(to), value, bytes); });
   return success;
 }
 
 int cuMemcpyDtoDAsync_v2(Address to, Address from, std::size_t bytes, void* stream) {
-  if (const int error = begin_on_stream()) return error;
-  const std::lock_guard guard(streams().mutex);
+  const Call call = begin_on_stream();
+  if (call.error != success) return call.error;
   if (!has_rights(from, bytes, 1) || !has_rights(to, bytes, 3)) return illegal_address;
   return enqueue_copy(to, from, bytes, stream);
 }

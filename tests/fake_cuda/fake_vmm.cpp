@@ -13,9 +13,10 @@ using namespace fake;
 
 namespace {
 
-int begin_vmm_call() {
-  const int error = begin_call();
-  return error || has_descriptors() ? error : not_supported;
+Call begin_vmm_call() {
+  Call call = begin_call();
+  if (call.error == success && !has_descriptors()) call.error = not_supported;
+  return call;
 }
 
 Handle add_allocation(int fd) {
@@ -28,14 +29,16 @@ Handle add_allocation(int fd) {
 extern "C" {
 
 int cuMemGetAllocationGranularity(std::size_t* bytes, const FakeProperties* properties, int option) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   if (properties->type != 1 || properties->location_type != 1 || option != 0) return invalid_value;
   *bytes = kGranularity;
   return success;
 }
 
 int cuMemCreate(Handle* handle, std::size_t size, const FakeProperties* properties, unsigned long long flags) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   if (size == 0 || size % kGranularity != 0 || flags != 0) return invalid_value;
   if (properties->type != 1 || properties->handle_types != 1 || properties->location_type != 1) return invalid_value;
   if (!has_gpu(properties->device)) return invalid_device;
@@ -46,7 +49,8 @@ int cuMemCreate(Handle* handle, std::size_t size, const FakeProperties* properti
 }
 
 int cuMemExportToShareableHandle(void* shareable, Handle handle, int type, unsigned long long flags) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto found = driver().allocations.find(handle);
   if (found == driver().allocations.end() || type != 1 || flags != 0) return invalid_value;
   const int fd = ::fcntl(found->second, F_DUPFD_CLOEXEC, 0);
@@ -55,7 +59,8 @@ int cuMemExportToShareableHandle(void* shareable, Handle handle, int type, unsig
 }
 
 int cuMemImportFromShareableHandle(Handle* handle, void* shareable, int type) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const int fd = static_cast<int>(reinterpret_cast<std::intptr_t>(shareable));
   if (type != 1 || !has_gpu(device_of_memory(fd))) return invalid_value;
   *handle = add_allocation(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
@@ -63,7 +68,8 @@ int cuMemImportFromShareableHandle(Handle* handle, void* shareable, int type) {
 }
 
 int cuMemRelease(Handle handle) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto found = driver().allocations.find(handle);
   if (found == driver().allocations.end()) return invalid_value;
   ::close(found->second);
@@ -73,7 +79,8 @@ int cuMemRelease(Handle handle) {
 
 int cuMemAddressReserve(Address* address, std::size_t size, std::size_t alignment, Address wish,
                         unsigned long long flags) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   if (size == 0 || size % kGranularity != 0 || alignment != 0 || wish != 0 || flags != 0) return invalid_value;
   void* const room = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (room == MAP_FAILED) return out_of_memory;
@@ -83,7 +90,8 @@ int cuMemAddressReserve(Address* address, std::size_t size, std::size_t alignmen
 }
 
 int cuMemMap(Address address, std::size_t size, std::size_t offset, Handle handle, unsigned long long flags) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto range = driver().ranges.find(address);
   const auto allocation = driver().allocations.find(handle);
   if (range == driver().ranges.end() || allocation == driver().allocations.end()) return invalid_value;
@@ -96,7 +104,8 @@ int cuMemMap(Address address, std::size_t size, std::size_t offset, Handle handl
 }
 
 int cuMemSetAccess(Address address, std::size_t size, const FakeRights* rights, std::size_t count) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto range = driver().ranges.find(address);
   if (range == driver().ranges.end() || range->second.allocation_size != size || count != 1) return invalid_value;
   if (rights->location_type != 1 || (rights->flags != 1 && rights->flags != 3)) return invalid_value;
@@ -107,7 +116,8 @@ int cuMemSetAccess(Address address, std::size_t size, const FakeRights* rights, 
 }
 
 int cuMemUnmap(Address address, std::size_t size) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto range = driver().ranges.find(address);
   if (range == driver().ranges.end() || range->second.allocation_size != size) return invalid_value;
   ::mmap(reinterpret_cast<void*>(address), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
@@ -117,7 +127,8 @@ int cuMemUnmap(Address address, std::size_t size) {
 }
 
 int cuMemAddressFree(Address address, std::size_t size) {
-  if (const int error = begin_vmm_call()) return error;
+  const Call call = begin_vmm_call();
+  if (call.error != success) return call.error;
   const auto range = driver().ranges.find(address);
   if (range == driver().ranges.end() || range->second.size != size || range->second.allocation_size != 0)
     return invalid_value;

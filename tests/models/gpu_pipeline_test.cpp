@@ -17,29 +17,17 @@
 #include "models/trainer.h"
 #include "runtime/core/error.h"
 #include "tests/fake_cuda/of_fake.h"
-#include "tests/footprint.h"
-#include "tests/forked.h"
+#include "tests/models/gpu_training.h"
 
 namespace hogpen {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kText = "Linear(64,48) ReLU Linear(48,16,bias=false) GELU Linear(16,4) LogSoftmax";
+constexpr const char* kLayers = "Linear(64,48) ReLU Linear(48,16,bias=false) GELU Linear(16,4) LogSoftmax";
 
-class GpuPipelineTest : public LeavesNothing<> {
+class GpuPipelineTest : public InGpuMemory {
  protected:
-  void SetUp() override {
-    LeavesNothing::SetUp();
-    at::set_num_threads(1);  // The tests fork: no parallel region may have run here.
-    std::string pattern = (fs::temp_directory_path() / "hogpen-pipeline-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override {
-    fs::remove_all(directory_);
-    LeavesNothing::TearDown();
-  }
-
   [[nodiscard]] TrainerOptions options(const std::string& device) const {
     TrainerOptions some;
     some.launcher = {.workers = 1, .threads_per_worker = 1};
@@ -52,29 +40,18 @@ class GpuPipelineTest : public LeavesNothing<> {
     return some;
   }
 
-  static TrainResult train(const TrainerOptions& some, const std::string& text = kText) {
+  static TrainResult train(const TrainerOptions& some, const std::string& text = kLayers) {
     const DatasetPair data = {Dataset::synthetic(1000, 8, 8, 4, 1), Dataset::synthetic(400, 8, 8, 4, 2)};
     Trainer trainer([text] { return parse_model(text); }, text, data, some);
     return trainer.run();
   }
 
   static at::Tensor parameters_of(const TrainResult& result) {
-    Model model = parse_model(kText);
+    Model model = parse_model(kLayers);
     const Arena arena = share_memory(*model.module);
     load_safetensors(model_file(result.checkpoint.value()), arena);
     return SharedModel(std::move(model), arena).flat().clone();
   }
-
-  /// A launcher is a zygote, which the test is not after the first evaluation of its own.
-  static void alone(const std::function<void()>& body) {
-    EXPECT_EQ(exit_code_of_child([&] {
-                body();
-                return HasFailure() ? 1 : 0;
-              }),
-              0);
-  }
-
-  fs::path directory_;
 };
 
 TEST_F(GpuPipelineTest, TrainsToTheNumbersOfTheCpu) {
@@ -97,6 +74,23 @@ TEST_F(GpuPipelineTest, TrainsToTheNumbersOfTheCpu) {
     fs::remove_all(directory_);
     fs::create_directory(directory_);
   }
+}
+
+TEST_F(GpuPipelineTest, SamplesForWhichThereIsNoRoomAreReadFromTheHost) {
+  alone([&] {
+    ::setenv("FAKE_BYTES", std::to_string(5 << 20).c_str(), 1);  // two pieces, and what is private
+    const DatasetPair data = {Dataset::synthetic(60'000, 8, 8, 4, 1), Dataset::synthetic(400, 8, 8, 4, 2)};
+    for (const WorkersAs kind : {WorkersAs::processes, WorkersAs::threads}) {
+      TrainerOptions some = options("cuda:0");
+      some.launcher.workers = 2;
+      some.launcher.workers_as = kind;
+      some.max_steps = 100;
+      some.run_directory = directory_ / (kind == WorkersAs::threads ? "threads" : "processes");
+      const TrainResult result = Trainer([] { return parse_model(kLayers); }, kLayers, data, some).run();
+      EXPECT_EQ(result.samples, 4800);
+      EXPECT_GT(result.evaluation->accuracy, 0.7);
+    }
+  });
 }
 
 TEST_F(GpuPipelineTest, WorkersTrainTogetherAsProcessesAndAsThreads) {
@@ -152,7 +146,7 @@ TEST_F(GpuPipelineTest, OtherModelsAreLeftToLibTorch) {
       const Arena arena = share_memory(*model.module);
       return can_fuse_on_gpu(SharedModel(std::move(model), arena), data);
     };
-    EXPECT_TRUE(can_fuse(kText));
+    EXPECT_TRUE(can_fuse(kLayers));
     EXPECT_TRUE(can_fuse("Flatten Linear(64,4)"));
     EXPECT_FALSE(can_fuse("Linear(64,3)")) << "classes without an output";
     EXPECT_FALSE(can_fuse("Linear(32,4)")) << "samples of another size";
@@ -162,7 +156,7 @@ TEST_F(GpuPipelineTest, OtherModelsAreLeftToLibTorch) {
     EXPECT_FALSE(can_fuse("Linear(64,8) LogSoftmax Linear(8,4)"));
     EXPECT_FALSE(can_fuse("Linear(64,8) Dropout Linear(8,4)"));
     EXPECT_FALSE(can_fuse("Conv2d(1,2,3) Flatten Linear(72,4)"));
-    EXPECT_FALSE(can_fuse(kText, [](Model& model) { model.module->parameters()[0].set_requires_grad(false); }));
+    EXPECT_FALSE(can_fuse(kLayers, [](Model& model) { model.module->parameters()[0].set_requires_grad(false); }));
   });
 }
 
@@ -170,7 +164,7 @@ TEST_F(GpuPipelineTest, OtherModelsAreLeftToLibTorch) {
 class OnePipeline {
  public:
   OnePipeline()
-      : shared_(parse_model(kText), on_gpu(share_memory(*parse_model(kText).module))),
+      : shared_(parse_model(kLayers), on_gpu(share_memory(*parse_model(kLayers).module))),
         state_(on_gpu(Arena::create("state", Optimizer::state_specs(kOptions, shared_.flat().numel(), 1)))),
         optimizer_(kOptions, shared_.flat(), state_, 0, kernels::Write::plain),
         samples_(tensor_on_gpu(0, c10::ScalarType::Byte, static_cast<std::int64_t>(data_.samples().size_bytes()))),

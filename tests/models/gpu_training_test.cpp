@@ -145,19 +145,19 @@ TEST_F(GpuTraining, FallsBackToCpusAndSaysWhy) {
     ::setenv("FAKE_GPUS", "0", 1);
     TrainerOptions some = options("fallback");
     some.device = "auto";
-    const auto device = detail::choose_device(some, Engine::own, 1);
+    const auto device = detail::choose_device(some, Engine::own, {.state_bytes = 1});
     EXPECT_TRUE(device.gpus.empty());
     EXPECT_EQ(device.reason, "the NVIDIA driver has no GPU to offer");
   });
   alone([&] {
     TrainerOptions some = options("locked");
     some.device = "auto";
-    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).gpus, std::vector{0});
+    EXPECT_EQ(detail::choose_device(some, Engine::own, {.state_bytes = 1}).gpus, std::vector{0});
     some.mode = UpdateMode::locked;
-    EXPECT_EQ(detail::choose_device(some, Engine::own, 1).reason,
+    EXPECT_EQ(detail::choose_device(some, Engine::own, {.state_bytes = 1}).reason,
               "on a GPU the modes are hogwild, atomic and sync, not locked");
     some.device = "cuda";
-    EXPECT_THROW((void)detail::choose_device(some, Engine::own, 1), UsageError);
+    EXPECT_THROW((void)detail::choose_device(some, Engine::own, {.state_bytes = 1}), UsageError);
   });
 }
 
@@ -165,12 +165,12 @@ TEST_F(GpuTraining, SaysHowMuchMemoryIsWanting) {
   alone([&] {
     const TrainerOptions some = options("large");
     try {
-      (void)detail::choose_device(some, Engine::own, std::size_t{5} << 30);
+      (void)detail::choose_device(some, Engine::own, {.state_bytes = std::size_t{5} << 30});
       ADD_FAILURE();
     } catch (const DeviceError& error) {
       EXPECT_STREQ(error.what(), "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     }
-    EXPECT_EQ(detail::choose_device(some, Engine::own, std::size_t{1} << 30).gpus, std::vector{1});
+    EXPECT_EQ(detail::choose_device(some, Engine::own, {.state_bytes = std::size_t{1} << 30}).gpus, std::vector{1});
   });
 }
 

@@ -231,7 +231,7 @@ TEST_F(SeveralGpus, AreRefusedWithAReason) {
     TrainerOptions some = options("refused", mode);
     some.launcher.workers = workers;
     some.device = device;
-    expect_throw<UsageError>(text, [&] { (void)detail::choose_device(some, Engine::own, 1); });
+    expect_throw<UsageError>(text, [&] { (void)detail::choose_device(some, Engine::own, {.state_bytes = 1}); });
   };
   refuse(2, "cuda:1,1", UpdateMode::hogwild, "the device cuda:1,1 has GPU 1 twice");
   refuse(1, "cuda:0,1", UpdateMode::hogwild, "each GPU needs a worker, but there are 2 GPUs and 1 worker");
@@ -241,7 +241,7 @@ TEST_F(SeveralGpus, AreRefusedWithAReason) {
   const auto fail = [&](const char* device, std::size_t bytes, const std::string& text) {
     TrainerOptions some = options("refused");
     some.device = device;
-    expect_throw<DeviceError>(text, [&] { (void)detail::choose_device(some, Engine::own, bytes); });
+    expect_throw<DeviceError>(text, [&] { (void)detail::choose_device(some, Engine::own, {.state_bytes = bytes}); });
   };
   alone([&] {
     fail("cuda:0,2", 1, "there is no GPU 2");
