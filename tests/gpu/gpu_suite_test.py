@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-PROGRAM = os.environ["HOGPEN_GPU_SUITE"]
+PROGRAMS = Path(os.environ["HOGPEN_GPU_SUITES"])
 FAKES = Path(os.environ["HOGPEN_TEST_DRIVER"]).parent
 PASSED = {"T1", "T7", "T9", "T12", "T13"}
 RECORDED = {"T2", "T11"}
@@ -21,11 +21,11 @@ class GpuSuite(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
 
-    def run_suite(self, *arguments, code=0, **environment):
+    def run_suite(self, *arguments, program="gpu_suite", code=0, **environment):
         """The results by case, of a small run."""
         file = self.directory / "results.json"
         variables = os.environ | {"LD_LIBRARY_PATH": str(FAKES), "FAKE_GPUS": "2"} | environment
-        command = [PROGRAM, "--scale", "0.01", "--json", file, *arguments]
+        command = [PROGRAMS / program, "--scale", "0.01", "--json", file, *arguments]
         result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
         self.assertEqual(result.returncode, code, result.stdout + result.stderr)
         self.report = json.loads(file.read_text()) if file.exists() else None
@@ -67,6 +67,16 @@ class GpuSuite(unittest.TestCase):
             self.assertEqual(set(case), {"name", "about", "outcome", "reason", "seconds", "numbers"})
             self.assertEqual(bool(case["reason"]), case["outcome"] == "skipped")
             self.assertIn(case["about"], self.said)
+
+    def test_kernels_on_the_host_show_that_the_other_cases_run(self):
+        # But for T8: the fake driver has no graphs.
+        cases = self.run_suite("T3", "T4", "T5", "T6", "T10", "T12", program="gpu_suite_on_host")
+        self.assertEqual(self.names(cases, "passed"), {"T3", "T4", "T5", "T6", "T12"}, self.said)
+        self.assertEqual(cases["T3"]["numbers"]["kills"], 4)
+        self.assertEqual(cases["T4"]["numbers"]["sum"], 8 * 100 * 1000)
+        self.assertEqual(cases["T5"]["numbers"]["lost_percent_1000_cells_1_processes"], 0)
+        self.assertTrue(cases["T12"]["numbers"]["by_kernel_refused"])
+        self.assertGreater(cases["T10"]["numbers"]["launches_per_s_8_streams"], 0)
 
     def test_a_driver_without_descriptors_fails_what_is_shared_by_them(self):
         cases = self.run_suite("T1", "T2", "T9", code=FAILED, FAKE_NO_DESCRIPTORS="1")

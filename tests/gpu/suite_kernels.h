@@ -9,8 +9,8 @@ struct CUstream_st;  // *cudaStream_t: this header needs no CUDA
 /// device. Throws: std::runtime_error when the launch fails, or when hogpen was built without CUDA.
 namespace hogpen::gpu_suite {
 
-/// Whether the suite was built with its kernels.
-[[nodiscard]] bool has_kernels() noexcept;
+/// Whether these kernels run on a driver of that kind.
+[[nodiscard]] bool run_on(bool is_fake_driver) noexcept;
 
 /// Adds 1 to each of `n` cells, `times` times, in no order: by atomicAdd.
 void add_atomically(float* cells, std::size_t n, std::uint64_t times, CUstream_st* stream);
