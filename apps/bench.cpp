@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/bench/compare.h"
+#include "apps/bench/gpu.h"
 #include "apps/bench/page.h"
 #include "apps/bench/run.h"
 #include "apps/bench/suites.h"
@@ -21,23 +22,28 @@ namespace {
 
 constexpr const char* kBenchFooter =
     R"text(
-Each figure is the median of samples that are taken until it is known to within --noise, or --seconds are over. A
-line gives the median, half the width of the interval that holds it with a confidence of 95 %, what part that is of the
-best the machine allows where that is known, and the range of the samples. Warnings say what disturbed them.
-elementwise knows it for arrays beyond the cache: STREAM scale by all threads, or for arrays in a GPU's memory a copy
-there. Clocks and throttling are those of the CPUs, not of GPUs.
+Each figure is the median of samples that are taken until it is known to within --noise, or --seconds are
+over. A line gives the median, half the width of the interval that holds it with a confidence of 95 %, what
+part that is of the best the machine allows where that is known, and the range of the samples. Warnings say
+what disturbed them. elementwise knows it for arrays beyond the cache: STREAM scale by all threads, or for
+arrays in a GPU's memory a copy there. Clocks and throttling are those of the CPUs, not of GPUs.
+
+gpu is about GPU 0. Where that cannot be used, a note says why and nothing is measured; asked for by name,
+that is an error. Without --filter it trains with 1 and 4 workers, else also with 2 and 8.
 
 Examples:
   hogpen bench                                    # all suites
   hogpen bench queue pool --seconds 3
   hogpen bench sync --filter 'mutex|barrier'      # some figures of a suite
   hogpen bench train --filter train/              # all of it, also what takes too long for every day
+  hogpen bench gpu --filter gpu/train             # by 1, 2, 4 and 8 processes, and as many threads
   hogpen bench --json > before.json
   hogpen bench --compare before.json              # what has become slower since?
   hogpen bench --csv --html figures.html > figures.csv
 
 Exit codes:
-  0 done   1 failed, or --compare found a figure that is worse   2 wrong usage, or --compare was given no report)text";
+  0 done   1 failed, or --compare found a figure that is worse
+  2 wrong usage, or --compare was given no report   4 gpu was asked for by name, and no GPU can be used)text";
 
 struct BenchArguments {
   std::vector<std::string> suites;
@@ -68,6 +74,7 @@ class Selection {
   [[nodiscard]] bool has_suite(const std::string& name) const {
     return suites_.empty() || std::find(suites_.begin(), suites_.end(), name) != suites_.end();
   }
+  [[nodiscard]] bool names(const std::string& suite) const { return !suites_.empty() && has_suite(suite); }
   [[nodiscard]] bool has_figure(const std::string& suite_and_name) const {
     return std::regex_search(suite_and_name, pattern_);
   }
@@ -129,6 +136,7 @@ int bench(const BenchArguments& arguments) {
   std::optional<Report> before;
   if (!arguments.compare.empty()) before = read_what_is_selected(arguments.compare, selection);
   if (!arguments.html.empty()) check_can_be_written(arguments.html);
+  if (selection.names("gpu")) require_gpu();
   const bool stdout_is_for_programs = arguments.json || arguments.csv;
   const auto say = [&](const std::string& text) { stdout_is_for_programs ? write_stderr(text) : write_stdout(text); };
   const Report report = run_suites({.seconds = arguments.seconds,

@@ -13,6 +13,7 @@ void bench_spawn(Recorder& recorder);
 void bench_pool(Recorder& recorder);
 void bench_train(Recorder& recorder);
 void bench_memory(Recorder& recorder);
+void bench_gpu(Recorder& recorder);
 void bench_elementwise(Recorder& recorder);  ///< last, since LibTorch's threads stay
 
 struct Suite {
@@ -29,6 +30,7 @@ inline constexpr std::array kSuites = {
     Suite{"pool", "tasks on a pool of workers", bench_pool},
     Suite{"train", "training the default model: samples per second, start, memory, time to 88 %", bench_train},
     Suite{"memory", "what memory allows: STREAM copy, scale and triad", bench_memory},
+    Suite{"gpu", "GPU 0: contexts, attaching to memory, copies, training by processes and threads", bench_gpu},
     Suite{"elementwise", "exp and square by threads, processes and GPU, beside LibTorch", bench_elementwise},
 };
 

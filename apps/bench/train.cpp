@@ -78,18 +78,6 @@ class Products {
   Matrix b2_ = Matrix(kOut);
 };
 
-/// How long a training is that makes one sample.
-double sample_seconds(const Recorder& recorder) {
-  return std::clamp(std::chrono::duration<double>(recorder.per_figure()).count() / 8, 0.02, 0.25);
-}
-
-/// From the first step on: how long the start takes is a figure of its own.
-double samples_per_second(Trainings& trainings, const TrainerOptions& options) {
-  const TrainingOutcome outcome = trainings.run(options);
-  const double first = static_cast<double>(options.batch_size);
-  return (static_cast<double>(outcome.samples) - first) / outcome.seconds_after_first_step;
-}
-
 /// What is measured also when nobody has asked for it by name: a curve for one worker and for four, and every kind of
 /// worker at the default's size.
 bool is_of_default(const TrainerOptions& options) {
@@ -106,13 +94,13 @@ void measure_rate(Recorder& recorder, Trainings& trainings, const char* engine, 
                              .group = fmt::format("{} engine", engine),
                              .size_is = "batch size"};
   if (!recorder.wants(label.name) || !(recorder.is_selective() || is_of_default(options))) return;
-  options.max_steps = trainings.steps_for(options, sample_seconds(recorder));
+  options.max_steps = trainings.steps_for(options, trainings.sample_seconds());
   std::function<double()> limit;
   Products products;
   if (options.engine == Engine::fused && options.launcher.workers == 1 && options.batch_size == kBatch) {
     limit = [&] { return products.samples_per_second(); };
   }
-  recorder.measure(label, [&] { return samples_per_second(trainings, options); }, limit);
+  recorder.measure(label, [&] { return trainings.samples_per_second(options); }, limit);
 }
 
 void measure_rates(Recorder& recorder, Trainings& trainings) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "apps/train_options.h"
@@ -107,6 +108,16 @@ std::int64_t Trainings::steps_for(TrainerOptions options, double seconds) {
     if (took >= seconds / 8)
       return std::max(steps, static_cast<std::int64_t>(static_cast<double>(steps) * seconds / took));
   }
+}
+
+double Trainings::sample_seconds() const {
+  return std::clamp(std::chrono::duration<double>(recorder_.per_figure()).count() / 8, 0.02, 0.25);
+}
+
+double Trainings::samples_per_second(const TrainerOptions& options) {
+  const TrainingOutcome outcome = run(options);
+  const double first = static_cast<double>(options.batch_size);
+  return (static_cast<double>(outcome.samples) - first) / outcome.seconds_after_first_step;
 }
 
 }  // namespace hogpen

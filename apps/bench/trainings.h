@@ -41,6 +41,10 @@ class Trainings {
 
   /// How many steps take about that long.
   [[nodiscard]] std::int64_t steps_for(TrainerOptions options, double seconds);
+  /// How long a training is that makes one sample of a figure.
+  [[nodiscard]] double sample_seconds() const;
+  /// From the first step on: how long the start takes is a figure of its own.
+  [[nodiscard]] double samples_per_second(const TrainerOptions& options);
 
  private:
   [[nodiscard]] const DatasetPair& all_data();

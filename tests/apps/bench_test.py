@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 
 import hogpen
 
-SUITES = ["sync", "queue", "spawn", "pool", "train", "memory", "elementwise"]
+SUITES = ["sync", "queue", "spawn", "pool", "train", "memory", "gpu", "elementwise"]
 NAMES_OF_SYNC = ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"]
 SVG = "{http://www.w3.org/2000/svg}svg"
 
@@ -94,7 +94,7 @@ class Bench(BenchTest):
             self.assertNotIn("mutex", result.stderr)
 
     def test_all_suites_run(self):
-        few = "^(?!train/(fused|autograd|time))"  # The trainings have tests of their own.
+        few = "^(?!train/(fused|autograd|time)|gpu/train)"  # The trainings have tests of their own.
         lines = self.succeed("bench", "--seconds", "0", "--max-elements", 1 << 14, "--filter", few).stdout.splitlines()
         self.assertEqual({line.split()[0] for line in lines}, set(SUITES))
 
@@ -203,6 +203,36 @@ class Train(BenchTest):
         process.communicate(timeout=hogpen.TIMEOUT)
         self.assertEqual(process.returncode, -signal.SIGINT)
         self.assertEqual(list(scratch.iterdir()), [])
+
+
+class Gpu(BenchTest):
+    FIGURES = ["attach to memory, once there is a context", "context of a process", "memory of a context",
+               "copy to the GPU, pageable", "copy to the GPU, page-locked", "copy within the GPU, read and written"]
+
+    def test_on_a_driver_all_but_training_is_measured_and_a_note_says_why(self):
+        fake = {"LD_LIBRARY_PATH": hogpen.DRIVERS, "FAKE_GPUS": 1}
+        result = self.succeed("bench", "gpu", "--seconds", 0, "--max-elements", 1 << 20, "--json", env=fake)
+        report = json.loads(result.stdout)
+        self.assertEqual([figure["name"] for figure in report["figures"]], self.FIGURES)
+        for figure in report["figures"]:
+            if figure["name"] != "memory of a context":  # The fake driver counts each process's own.
+                self.assertGreater(figure["least"], 0, figure["name"])
+        notes = [note["text"] for note in report["notes"]]
+        self.assertTrue(any(note.startswith("train is not measured: ") for note in notes), notes)
+
+    def test_without_a_gpu_it_says_why_and_the_rest_is_measured(self):
+        none = {"LD_LIBRARY_PATH": hogpen.DRIVERS, "FAKE_GPUS": 0}
+        result = self.succeed("bench", "--filter", "^(gpu|sync/mutex)", "--seconds", 0, "--json", env=none)
+        report = json.loads(result.stdout)
+        self.assertEqual([figure["suite"] for figure in report["figures"]], ["sync"])
+        self.assertEqual(report["notes"],
+                         [{"suite": "gpu", "text": "not measured: the NVIDIA driver has no GPU to offer"}])
+
+    def test_asked_for_by_name_a_missing_gpu_is_an_error_before_anything_is_measured(self):
+        result = self.run_hogpen("bench", "sync", "gpu", env={"LD_LIBRARY_PATH": hogpen.DRIVERS, "FAKE_GPUS": 0})
+        self.assertEqual(result.returncode, 4)
+        self.assertEqual(result.stdout, "")
+        self.assertIn("the NVIDIA driver has no GPU to offer", result.stderr)
 
 
 class Compare(BenchTest):
