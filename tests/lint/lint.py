@@ -151,7 +151,8 @@ def formatting(root, tools):
 
 def shell(root, tools):
     command = [tool(tools, "shellcheck"), "--external-sources", "--format=gcc"]
-    scripts = ["quickstart.sh", "test.sh", "cmake/setup.sh", "cmake/training.sh", "tests/install/own_libtorch.sh", ".ci/run"]
+    scripts = ["quickstart.sh", "test.sh", "cmake/setup.sh", "cmake/training.sh", "tests/gpu/run-suite.sh",
+               "tests/install/own_libtorch.sh", ".ci/run"]
     result = subprocess.run(command + scripts, cwd=root, capture_output=True, text=True)
     yield from (result.stdout + result.stderr).splitlines()
 
