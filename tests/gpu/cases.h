@@ -28,7 +28,7 @@ inline constexpr std::array kCases = {
          false, exporter_killed},
     Case{"T2", "the same by CUDA IPC, whose memory is its maker's", std::chrono::seconds(45), false, true,
          ipc_exporter_killed},
-    Case{"T3", "a user of memory is killed in the middle of a kernel", std::chrono::seconds(60), true, false,
+    Case{"T3", "a user of memory is killed in the middle of a kernel", std::chrono::seconds(80), true, false,
          importer_killed},
     Case{"T4", "8 processes add atomically to the same cells", std::chrono::seconds(30), true, false, atomic_adds},
     Case{"T5", "how many additions plain stores lose", std::chrono::seconds(30), true, false, plain_adds},
@@ -42,7 +42,7 @@ inline constexpr std::array kCases = {
     Case{"T11", "what a process costs: its context, and attaching to memory", std::chrono::seconds(30), false, true,
          cost_of_a_process},
     Case{"T12", "a write through a read-only map", std::chrono::seconds(20), false, false, read_only_map},
-    Case{"T13", "the contract of DeviceMemory here and on the fake driver", std::chrono::seconds(60), false, false,
+    Case{"T13", "the contract of DeviceMemory here and on the fake driver", std::chrono::seconds(120), false, false,
          contract},
 };
 

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::chrono::seconds kPatience{50};
+constexpr std::chrono::seconds kPatience{90};
 
 /// Owns: the directory, with what is in it.
 class TemporaryDirectory {

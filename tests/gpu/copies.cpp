@@ -29,7 +29,10 @@ void be_copier(Talk& talk, const Segment& segment) {
   use_gpu(kGpu);
   const CudaBuffer buffer(CudaBuffer::Place::gpu, kGpu, segment.size_bytes());
   void* const memory = segment.data();
+  talk.say_go();
+  talk.hear_go();
   talk.say(rate_of_copies(segment, buffer));
+  talk.hear_go();
   // Page by page it is locked once for the machine, and once more for each process.
   constexpr unsigned kPortable = 1;  // CU_MEMHOSTREGISTER_PORTABLE
   cuda_driver().call("cuMemHostRegister_v2", memory, segment.size_bytes(), kPortable);
@@ -50,7 +53,10 @@ void page_locked_copies(Trial& trial) {
   Peer one = Peer::start("copier", body);
   Peer other = Peer::start("copier", body);
   trial.number("bytes", bytes.size());
+  for (Peer* peer : {&one, &other}) peer->hear_go();
+  for (Peer* peer : {&one, &other}) peer->say_go();
   trial.number("pageable_both_gb_per_s", one.hear<double>() + other.hear<double>());
+  for (Peer* peer : {&one, &other}) peer->say_go();
   one.say(true);
   trial.number("page_locked_alone_gb_per_s", one.hear<double>());
   for (Peer* peer : {&one, &other}) peer->say(true);

@@ -65,10 +65,7 @@ inline void fill(float* cells, std::size_t n, float value) {
 /// A stream of the current context that does not wait for the default one. Owns: the stream.
 class Stream {
  public:
-  Stream() {
-    constexpr unsigned kNonBlocking = 1;  // CU_STREAM_NON_BLOCKING
-    cuda_driver().call("cuStreamCreate", &stream_, kNonBlocking);
-  }
+  Stream() { cuda_driver().call("cuStreamCreate", &stream_, cuda::kNonBlocking); }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}

@@ -198,7 +198,7 @@ scale=1 epochs=20 passes=6 few=(1 2 4 8)
 [[ -z $quick ]] || scale=0.05 epochs=5 passes=3 few=(1 4)
 nvidia-smi -q > "$out/nvidia-smi.txt" 2> /dev/null
 step info 30 "$hogpen" info --json
-step gpu_suite 220 "$build/tests/gpu_suite" --scale "$scale" --json "$out/gpu_suite.results.json"
+step gpu_suite 260 "$build/tests/gpu_suite" --scale "$scale" --json "$out/gpu_suite.results.json"
 kernel_tests
 rates "${few[@]}"
 if [[ -d $torch ]]; then

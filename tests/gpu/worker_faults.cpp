@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 constexpr int kIllegalAddress = 700;  // CUDA_ERROR_ILLEGAL_ADDRESS
 constexpr int kSiblings = 2;
-constexpr int kVictims = 4;  // of a round
+constexpr int kVictims = 8;  // of a round
 constexpr int kRegions = kSiblings + kVictims;
 constexpr std::size_t kRegionCells = 1024;  // of each process
 constexpr std::size_t kBytes = kRegions * kRegionCells * sizeof(float);
@@ -79,7 +79,7 @@ void be_victim(Talk& talk, int index) {
   const auto memory = DeviceMemory::attach(talk.take(), kBytes);
   const Stream stream;
   work_for(kLong, region_of(memory, kSiblings + index), stream.get());
-  talk.hear_go();  // which never comes
+  stream.wait();  // in vain
 }
 
 /// Says which error the GPU gave.
@@ -158,6 +158,7 @@ bool write_is_refused(const DeviceMemory& memory, Write how) {
   try {
     if (how == Write::by_copy) {
       write_number(memory, 0, 99);
+      cuda_driver().call("cuStreamSynchronize", cuda::Stream{nullptr});  // It may fail as late as that.
     } else {
       const Stream stream;
       store(cells_of(memory), 99, stream.get());
@@ -197,6 +198,8 @@ void be_writer(Talk& talk) {
 void importer_killed(Trial& trial) {
   const std::int64_t kills = trial.scaled(200, kVictims);
   Family family;
+  family.let_siblings_work();  // so that what the first launch takes is there
+  family.hear_siblings();
   family.ask_owner(Wish::check_memory);
   for (std::int64_t done = 0; done < kills; done += kVictims) {
     trial.check_time(fmt::format("{} of {} kills", done, kills));
