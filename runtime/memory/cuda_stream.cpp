@@ -68,6 +68,8 @@ void enqueue_copy_from_gpu(void* on_host, const void* on_gpu, std::size_t size_b
 
 void copy_to_gpu(void* on_gpu, const void* on_host, std::size_t size_bytes) {
   cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(on_gpu), on_host, size_bytes);
+  // From pageable memory it may return once the bytes are on their way, and only the default stream waits for them.
+  cuda_driver().call("cuStreamSynchronize", cuda::Stream{nullptr});
 }
 
 void copy_from_gpu(void* on_host, const void* on_gpu, std::size_t size_bytes) {

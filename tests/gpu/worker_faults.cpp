@@ -158,7 +158,6 @@ bool write_is_refused(const DeviceMemory& memory, Write how) {
   try {
     if (how == Write::by_copy) {
       write_number(memory, 0, 99);
-      cuda_driver().call("cuStreamSynchronize", cuda::Stream{nullptr});  // It may fail as late as that.
     } else {
       const Stream stream;
       store(cells_of(memory), 99, stream.get());

@@ -22,6 +22,7 @@
 
 #include "runtime/core/fd_passing.h"
 #include "runtime/memory/cuda_driver.h"
+#include "runtime/memory/cuda_stream.h"
 #include "tests/fake_cuda/of_fake.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
@@ -40,15 +41,13 @@ constexpr int kKilled = 128 + SIGKILL;
 
 void write(const DeviceMemory& memory, std::size_t at, std::uint32_t value) {
   use_gpu(memory.gpu());
-  cuda_driver().call("cuMemcpyHtoD_v2", cuda::address_of(memory.data() + at), static_cast<const void*>(&value),
-                     sizeof(value));
+  copy_to_gpu(memory.data() + at, &value, sizeof(value));
 }
 
 std::uint32_t read(const DeviceMemory& memory, std::size_t at) {
   std::uint32_t value = 0;
   use_gpu(memory.gpu());
-  cuda_driver().call("cuMemcpyDtoH_v2", static_cast<void*>(&value), cuda::address_of(memory.data() + at),
-                     sizeof(value));
+  copy_from_gpu(&value, memory.data() + at, sizeof(value));
   return value;
 }
 
