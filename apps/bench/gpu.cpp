@@ -47,7 +47,7 @@ bool wants_any(const Recorder& recorder) {
   return std::ranges::any_of(names, [&](const std::string& name) { return recorder.wants(name); });
 }
 
-// What follows runs in the one process that keeps the GPU in use while others come and go.
+// Of the process that keeps the GPU in use while others come and go; what is made in it stays.
 
 BlockId post_memory() {
   static const auto memory = DeviceMemory::create(kGpu, kAttachedBytes);
@@ -82,8 +82,6 @@ double gigabytes_per_second_of(Copy kind, std::size_t bytes) {
   const c10::Device gpu(c10::DeviceType::CUDA, kGpu);
   return 1e-9 * 2 * size / seconds_of([&] { copy_on_gpu(to.data(), from.data(), bytes, gpu); });
 }
-
-// That is all of it.
 
 /// What a process pays that has not used the GPU before.
 struct Newcomer {

@@ -1,5 +1,5 @@
 // Two processes page-lock the same memfd, and copy from it to the GPU.
-#include <numeric>
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -33,7 +33,6 @@ void be_copier(Talk& talk, const Segment& segment) {
   talk.hear_go();
   talk.say(rate_of_copies(segment, buffer));
   talk.hear_go();
-  // Page by page it is locked once for the machine, and once more for each process.
   constexpr unsigned kPortable = 1;  // CU_MEMHOSTREGISTER_PORTABLE
   cuda_driver().call("cuMemHostRegister_v2", memory, segment.size_bytes(), kPortable);
   while (talk.hear<bool>()) talk.say(rate_of_copies(segment, buffer));

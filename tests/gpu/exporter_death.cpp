@@ -1,5 +1,5 @@
 // Whoever made the memory is killed.
-#include <memory>
+#include <algorithm>
 #include <vector>
 
 #include "runtime/memory/cuda_graph.h"

@@ -1,6 +1,4 @@
 // What processes cost, and how they share the time of a GPU.
-#include <chrono>
-#include <thread>
 #include <vector>
 
 #include "tests/gpu/cases.h"

@@ -13,7 +13,7 @@ compute-sanitizer. What fails or is not there does not stop the rest. All result
 beside it; a summary says which goals are met.
 
   --build DIR    the build folder. Default: that of the preset cuda; in a packed folder, that folder
-  --out DIR      where results go. Default: gpu-results-DATE in the working directory
+  --out DIR      where results go, an empty or new one. Default: gpu-results-DATE in the working directory
   --quick        a twentieth of the kills and additions, fewer trainings, no compute-sanitizer: two minutes
   --seconds N    the most time for all [520]
   --report-only  only merge what lies in --out
@@ -113,7 +113,7 @@ if [[ -n $only_report ]]; then
   exit
 fi
 
-rm -f "$out"/*.json "$out"/*.txt "$out"/steps.tsv
+[[ -z $(ls -A "$out") ]] || die "--out $out is not empty"
 scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
@@ -128,7 +128,7 @@ step() {
     return
   fi
   printf '==> %s\n' "$name"
-  (cd "$scratch" && timeout --kill-after=5 "$limit" "$@") > "$out/$name.json" 2> "$out/$name.txt" < /dev/null
+  timeout --kill-after=5 "$limit" "$@" > "$out/$name.json" 2> "$out/$name.txt" < /dev/null
   code=$?
   printf '%s\t%s\t%s\t%s\n' "$name" "$code" $((SECONDS - begin)) "$limit" >> "$out/steps.tsv"
 }
@@ -166,7 +166,7 @@ sanitize() {
     name=sanitized_$(basename "$program")
     if [[ -x $sanitizer ]]; then
       # Not the arrays of 2^32 elements: each access is looked at.
-      step "$name" 60 "$sanitizer" --error-exitcode 9 "$program" --gtest_filter=-*2To32*
+      step "$name" 60 "$sanitizer" --error-exitcode 9 "$program" "--gtest_filter=-*2To32*"
     else
       skip "$name" "there is no compute-sanitizer"
     fi

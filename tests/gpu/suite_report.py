@@ -2,7 +2,7 @@
 
 usage: suite_report.py DIRECTORY
 
-Exit codes: 0 all goals that were measured are met, 1 one is not, or a step failed, or nothing was measured, 4 there is no GPU.
+Exit codes: 0 all goals that were measured are met, 1 one is not, a step failed, or nothing was measured, 4 there is no GPU.
 """
 import datetime
 import json
@@ -110,6 +110,10 @@ def goal(text, is_met, found):
     return {"goal": text, "met": is_met, "found": found}
 
 
+def at_least(least, value):
+    return None if value is None else value >= least
+
+
 def goals_of_cases(results):
     for name in CASES:
         case = results.cases.get(name, {"about": "", "outcome": "not run", "reason": ""})
@@ -133,24 +137,25 @@ def goals_of_rates(results):
     rates = results.rates()
     best = max(rates.values(), default=None)
     text = f"the default model at batch 64: {LEAST_RATE / 1e6:g} M samples/s"
-    yield goal(text, best and best >= LEAST_RATE, best)
+    yield goal(text, at_least(LEAST_RATE, best), best)
     torch = results.outputs.get("torch_eager")
     ratio = best / torch["samples_per_second"] if best and torch else None
-    yield goal(f"{LEAST_RATIO_TO_TORCH} times PyTorch eager", ratio and ratio >= LEAST_RATIO_TO_TORCH, ratio)
+    yield goal(f"{LEAST_RATIO_TO_TORCH} times PyTorch eager", at_least(LEAST_RATIO_TO_TORCH, ratio), ratio)
     one = rates.get((1, "processes"))
     several = [rate / one for (workers, kind), rate in rates.items() if one and kind == "processes" and workers > 1]
     least = min(several, default=None)
     yield goal(f"several processes train at {LEAST_RATIO_OF_PROCESSES} of one's rate or more",
-               least and least >= LEAST_RATIO_OF_PROCESSES, least)
+               at_least(LEAST_RATIO_OF_PROCESSES, least), least)
 
 
 def goals_of_numbers(results):
     attach = results.cases.get("T11", {}).get("numbers", {}).get("attach_ms_most")
-    yield goal(f"attaching takes {MOST_ATTACH_MS} ms or less beyond the context", attach and attach <= MOST_ATTACH_MS, attach)
+    yield goal(f"attaching takes {MOST_ATTACH_MS} ms or less beyond the context",
+               None if attach is None else attach <= MOST_ATTACH_MS, attach)
     percents = results.percents_of_copy()
     least = min(percents.values(), default=None)
     yield goal(f"exp and square in GPU memory: {LEAST_PERCENT_OF_COPY} % of a copy's rate",
-               least and least >= LEAST_PERCENT_OF_COPY, least)
+               at_least(LEAST_PERCENT_OF_COPY, least), least)
     for model in ("mlp", "convnet"):
         on_gpu, on_cpu = results.accuracy(model, "cuda"), results.accuracy(model, "cpu")
         is_known = on_gpu is not None and on_cpu is not None

@@ -1,6 +1,5 @@
 // One of several users of the same memory is killed or faults.
 #include <chrono>
-#include <thread>
 #include <vector>
 
 #include "tests/gpu/cases.h"
