@@ -25,6 +25,7 @@ class GpuSuite(unittest.TestCase):
         """The results by case, of a small run."""
         file = self.directory / "results.json"
         variables = os.environ | {"LD_LIBRARY_PATH": str(FAKES), "FAKE_GPUS": "2"} | environment
+        variables["TMPDIR"] = str(self.directory)  # What is killed leaves its temporary files there.
         command = [PROGRAMS / program, "--scale", "0.01", "--json", file, *arguments]
         result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
         self.assertEqual(result.returncode, code, result.stdout + result.stderr)

@@ -116,6 +116,7 @@ fi
 [[ -z $(ls -A "$out") ]] || die "--out $out is not empty"
 scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
+export TMPDIR=$scratch  # for what is killed, too
 
 # step NAME SECONDS COMMAND…: stdout goes to NAME.json, the rest to NAME.txt; what it is like to steps.tsv.
 step() {
