@@ -1,5 +1,6 @@
 // The program device_memory_test, on the driver of this machine and on the fake one: what passes there must pass here.
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -79,12 +80,16 @@ Results run_contract(const std::string& program, const std::string& fakes) {
         const Fd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
         ::dup2(nothing.get(), STDOUT_FILENO);
         ::dup2(nothing.get(), STDERR_FILENO);
+        ::setpgid(0, 0);  // with the children that it forks
         ::execl(program.c_str(), program.c_str(), option.c_str(), nullptr);
         throw SystemError("execl of " + program, errno);
       },
       {.name = "contract"});
   const auto exit = process.wait(Deadline::after(kPatience));
-  if (!exit) throw TimeoutError(fmt::format("{} took more than {} s", program, kPatience.count()));
+  if (!exit) {
+    ::kill(-process.pid(), SIGKILL);
+    throw TimeoutError(fmt::format("{} took more than {} s", program, kPatience.count()));
+  }
   if (!fs::exists(file)) throw Error(fmt::format("{} has left no results", program));
   return read_results(file);
 }
