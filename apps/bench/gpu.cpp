@@ -55,11 +55,8 @@ BlockId post_memory() {
 }
 
 std::uint64_t free_bytes_of_gpu() {
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
   use_gpu(kGpu);
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
-  return free_bytes;
+  return room_on_gpu().free_bytes;
 }
 
 enum class Copy { pageable_to_gpu, page_locked_to_gpu, within_gpu };

@@ -42,8 +42,8 @@ class ProcessIncarnation final : public Incarnation {
   Process process_;
 };
 
-/// For the calling thread. One at a time: in a child that was forked, LibTorch first makes its pool of threads anew, and
-/// another thread would find none.
+/// For the calling thread. One at a time: in a child that was forked, LibTorch first makes its pool of threads anew,
+/// and another thread would find none.
 void limit_libtorch(int threads) {
   static std::mutex mutex;
   const std::lock_guard guard(mutex);

@@ -22,11 +22,8 @@ inline constexpr int kGpu = 0;
 inline constexpr std::uint64_t kSlackBytes = std::uint64_t{48} << 20;
 
 [[nodiscard]] inline std::uint64_t free_bytes() {
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
   use_gpu(kGpu);
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
-  return free_bytes;
+  return room_on_gpu().free_bytes;
 }
 
 /// Waits until as much is free as `before`, give or take; the driver frees what a dead process had when it gets to it.

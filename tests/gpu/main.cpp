@@ -53,12 +53,9 @@ struct Gpu {
 void look_at_gpu(Gpu& gpu) {
   const cuda::Device device = use_gpu(0);
   gpu.is_fake = of_fake<int()>("fake_driver_live") != nullptr;
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
   cuda_driver().call("cuDeviceGetName", gpu.name.data(), static_cast<int>(gpu.name.size()) - 1, device);
   cuda_driver().call("cuDriverGetVersion", &gpu.driver_version);
-  gpu.free_bytes = free_bytes;
+  gpu.free_bytes = room_on_gpu().free_bytes;
   gpu.total_bytes = total_bytes;
   gpu.is_there = true;
 }

@@ -52,10 +52,7 @@ std::uint32_t read(const DeviceMemory& memory, std::size_t at) {
 }
 
 std::size_t free_bytes() {
-  std::size_t free_bytes = 0;
-  std::size_t total_bytes = 0;
-  cuda_driver().call("cuMemGetInfo_v2", &free_bytes, &total_bytes);
-  return free_bytes;
+  return room_on_gpu().free_bytes;
 }
 
 void send(int socket, const DeviceMemory& memory) {
