@@ -55,8 +55,9 @@ void look_at_gpu(Gpu& gpu) {
   gpu.is_fake = of_fake<int()>("fake_driver_live") != nullptr;
   cuda_driver().call("cuDeviceGetName", gpu.name.data(), static_cast<int>(gpu.name.size()) - 1, device);
   cuda_driver().call("cuDriverGetVersion", &gpu.driver_version);
-  gpu.free_bytes = room_on_gpu().free_bytes;
-  gpu.total_bytes = total_bytes;
+  const GpuRoom room = room_on_gpu();
+  gpu.free_bytes = room.free_bytes;
+  gpu.total_bytes = room.total_bytes;
   gpu.is_there = true;
 }
 
