@@ -8,6 +8,7 @@
 #include "runtime/core/error.h"
 #include "runtime/memory/cuda_buffer.h"
 #include "runtime/memory/cuda_stream.h"
+#include "runtime/memory/view.h"
 
 namespace hogpen {
 namespace {
@@ -72,8 +73,6 @@ class FusedGpuStep final : public GpuStep {
     const auto* const bytes = static_cast<const std::uint8_t*>(samples_on_gpu_.const_data_ptr());
     pixels_ = {.pixels = bytes, .scale = buffer.normalization().scale(), .shift = buffer.normalization().shift()};
     labels_ = bytes + data.size() * data.sample_numel();
-    // What lies between the gradients stays 0, so that one update may go over them all.
-    fill_with_zeros(flat_gradient_);
     std::size_t parameter = 0;
     for (const DenseLayer& layer : layers) {
       const at::Tensor& weight = model.parameters()[parameter];
@@ -91,6 +90,7 @@ class FusedGpuStep final : public GpuStep {
       stages_.push_back(std::move(stage));
     }
     stages_.back().gradient = stages_.back().output;  // the cross-entropy makes the one the other
+    join(model.slices());
   }
 
   GpuGradients enqueue(const at::Tensor& samples) override {
@@ -107,7 +107,7 @@ class FusedGpuStep final : public GpuStep {
     kernels::softmax_cross_entropy_cuda(data_of(last.output), labels_, numbers_of_samples, data_of(loss_), rows,
                                         static_cast<std::size_t>(last.layer.out), stream);
     for (std::size_t i = stages_.size(); i-- > 0;) go_back(i, numbers_of_samples, rows, stream);
-    return {.loss = loss_, .slices = {{.offset = 0, .numel = flat_gradient_.numel()}}, .gradients = {flat_gradient_}};
+    return {.loss = loss_, .slices = slices_, .gradients = gradients_};
   }
 
  private:
@@ -149,14 +149,26 @@ class FusedGpuStep final : public GpuStep {
     return tensor_on_gpu(gpu_.index(), c10::ScalarType::Float, numel);
   }
 
-  static void fill_with_zeros(const at::Tensor& numbers) {
-    const std::vector<float> zeros(static_cast<std::size_t>(numbers.numel()));
-    copy_to_gpu(data_of(numbers), zeros.data(), zeros.size() * sizeof(float));
+  /// Parameters between which there is no filler are updated as one.
+  void join(std::span<const FlatSlice> slices) {
+    for (const FlatSlice& slice : slices) {
+      if (!slices_.empty() && slices_.back().offset + slices_.back().numel == slice.offset) {
+        slices_.back().numel += slice.numel;
+      } else {
+        slices_.push_back(slice);
+      }
+    }
+    for (const FlatSlice& slice : slices_) {
+      gradients_.push_back(view_in(flat_gradient_.storage(), c10::ScalarType::Float,
+                                   static_cast<std::size_t>(slice.offset) * sizeof(float), slice.numel));
+    }
   }
 
   at::Tensor samples_on_gpu_;
   c10::Device gpu_;
   at::Tensor flat_gradient_;  // laid out as SharedModel::flat
+  std::vector<FlatSlice> slices_;
+  std::vector<at::Tensor> gradients_;  // of the slices
   at::Tensor loss_;
   DenseInput pixels_;
   const std::uint8_t* labels_ = nullptr;

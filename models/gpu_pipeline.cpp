@@ -74,7 +74,7 @@ double GpuPipeline::finish() {
 
 void GpuPipeline::launch(Captured& captured, std::size_t samples) {
   const bool is_first = !captured.made.loss.defined();
-  if (!is_first && !captured.graph && !captured.cannot_be) capture(captured, samples);
+  if (!is_first && !captured.graph && can_capture_) capture(captured, samples);
   if (captured.graph) {
     captured.graph->launch(current_stream(gpu_));
   } else {
@@ -94,14 +94,19 @@ GpuGradients GpuPipeline::enqueue(std::size_t samples) {
 
 // What LibTorch says of a step that cannot be captured, as one that draws random numbers, comes as an exception.
 void GpuPipeline::capture(Captured& captured, std::size_t samples) {
+  const auto give_up = [&](const char* why) {
+    log(LogLevel::warning, "steps on GPU {} are launched kernel by kernel, since they cannot be captured: {}",
+        gpu_.index(), why);
+    can_capture_ = false;
+  };
   try {
     GpuGradients made;
     captured.graph.emplace(current_stream(gpu_), [&] { made = enqueue(samples); });
     captured.made = std::move(made);
+  } catch (const c10::Error& error) {
+    give_up(error.what_without_backtrace());
   } catch (const std::exception& error) {
-    log(LogLevel::warning, "steps on GPU {} are launched kernel by kernel, since they cannot be captured: {}",
-        gpu_.index(), error.what());
-    captured.cannot_be = true;
+    give_up(error.what());
   }
 }
 

@@ -60,7 +60,6 @@ class GpuPipeline {
   struct Captured {
     std::optional<CudaGraph> graph;
     GpuGradients made;  // to which the graph writes
-    bool cannot_be = false;
   };
 
   [[nodiscard]] Slot& slot_of(std::size_t step) { return *slots_[step % kMostOnTheirWay]; }
@@ -78,6 +77,7 @@ class GpuPipeline {
   at::Tensor staged_;  // on the GPU: learning rate and samples of the step that runs
   std::unique_ptr<GpuStep> step_;
   std::map<std::size_t, Captured> captured_;  // by the number of samples
+  bool can_capture_ = true;
   std::size_t begun_ = 0;
   std::size_t finished_ = 0;
 };

@@ -103,4 +103,13 @@ TrainDevice choose_device(const TrainerOptions& options, Engine engine, const Gp
   }
 }
 
+void load_what_threads_need(const TrainerOptions& options) noexcept {
+  const bool may_need_them = options.device != "cpu" && options.engine != Engine::fused && !options.step;
+  if (options.launcher.workers_as != WorkersAs::threads || !may_need_them) return;
+  try {
+    load_libtorch_cuda();
+  } catch (const Error&) {
+  }
+}
+
 }  // namespace hogpen::detail

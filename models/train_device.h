@@ -29,4 +29,8 @@ struct GpuNeeds {
 /// but no NCCL.
 [[nodiscard]] TrainDevice choose_device(const TrainerOptions& options, Engine engine, const GpuNeeds& needs);
 
+/// Where workers are threads, LibTorch's CUDA libraries must be there before its first operation, which making the
+/// model is. Does nothing where they are not wanted, or cannot be loaded: `choose_device` will say so.
+void load_what_threads_need(const TrainerOptions& options) noexcept;
+
 }  // namespace hogpen::detail

@@ -73,7 +73,7 @@ at::Tensor samples_for(const TrainPlan& plan, std::size_t place) {
   }
   const Segment& samples = plan.data.train.samples();
   const std::size_t size = samples.size_bytes();
-  return as_bytes(LockedSamples{samples, PageLock::of(samples.data(), size, gpu)}, size, gpu);
+  return as_bytes(LockedSamples{samples, std::make_shared<PageLock>(samples.data(), size, gpu)}, size, gpu);
 }
 
 /// On the GPU in that place of `plan.gpus`.

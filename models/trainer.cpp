@@ -166,6 +166,7 @@ Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data
 
 TrainResult Trainer::run() {
   const auto called = Deadline::Clock::now();
+  detail::load_what_threads_need(options_);
   std::optional<StopSignals> signals;  // From now on, and not from the launch: one that comes earlier ends it at once.
   if (options_.launcher.handle_signals) signals.emplace();
   detail::RunDirectory directory(options_.run_directory, options_.resume);

@@ -11,7 +11,7 @@ namespace hogpen {
 /// where they are not.
 ///
 /// Requires: no operation of LibTorch has asked before whether there is CUDA. Throws: DeviceError with the linker's
-/// text.
+/// text, or when LibTorch then sees no GPU.
 void load_libtorch_cuda();
 
 }  // namespace hogpen

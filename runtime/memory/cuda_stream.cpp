@@ -3,10 +3,12 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <utility>
+
 namespace hogpen {
 namespace {
 
-/// The stream of the thread's OwnStream where LibTorch has none to offer.
+/// The stream of the thread's OwnStream.
 thread_local cuda::Stream own_stream = nullptr;
 
 bool has_libtorch_cuda() {
@@ -17,24 +19,20 @@ bool has_libtorch_cuda() {
 
 OwnStream::OwnStream(c10::Device gpu) : gpu_(gpu) {
   use_gpu(gpu.index());
-  if (has_libtorch_cuda()) {
-    const c10::impl::VirtualGuardImpl libtorch(c10::DeviceType::CUDA);
-    before_ = libtorch.exchangeStream(libtorch.getNewStream(gpu));
-  } else {
-    cuda_driver().call("cuStreamCreate", &own_stream, cuda::kNonBlocking);
-  }
+  // Not one of LibTorch's, of which there are 32 for all threads of a process. It takes the address of another for its
+  // id.
+  cuda_driver().call("cuStreamCreate", &own_stream, cuda::kNonBlocking);
+  if (!has_libtorch_cuda()) return;
+  const c10::Stream ours(c10::Stream::UNSAFE, gpu, reinterpret_cast<c10::StreamId>(own_stream));
+  before_ = c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).exchangeStream(ours);
 }
 
 OwnStream::~OwnStream() {
   if (process_ != ::getpid()) return;
-  const cuda::Stream stream = current_stream(gpu_);
+  const cuda::Stream stream = std::exchange(own_stream, nullptr);
   (void)cuda_driver().result_of("cuStreamSynchronize", stream);
-  if (before_) {
-    c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).exchangeStream(*before_);
-  } else {
-    (void)cuda_driver().result_of("cuStreamDestroy_v2", stream);
-    own_stream = nullptr;
-  }
+  if (before_) c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA).exchangeStream(*before_);
+  (void)cuda_driver().result_of("cuStreamDestroy_v2", stream);
 }
 
 void OwnStream::wait() const {

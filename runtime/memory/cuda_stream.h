@@ -12,8 +12,8 @@
 namespace hogpen {
 
 /// A stream of its own for the calling thread, until this is destroyed: work of several threads runs side by side, and
-/// can be captured, which the default stream's cannot. Where LibTorch's CUDA libraries are loaded it is one of
-/// LibTorch's, and so its operations go there too.
+/// can be captured, which the default stream's cannot. Where LibTorch's CUDA libraries are loaded its operations go
+/// there too.
 ///
 /// Sharing: the thread that made it. Owns: the stream. A forked child gives nothing back.
 class OwnStream {

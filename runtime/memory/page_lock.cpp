@@ -9,37 +9,50 @@
 namespace hogpen {
 namespace {
 
-std::mutex locks_mutex;
-std::map<const std::byte*, std::weak_ptr<const PageLock>>& locks() {
-  static auto& all = *new std::map<const std::byte*, std::weak_ptr<const PageLock>>;  // also after main
-  return all;
+/// What this process has locked, and how often. CUDA refuses to lock it twice.
+struct Locked {
+  std::size_t count = 0;
+  std::byte* on_gpu = nullptr;
+};
+struct Locks {
+  std::mutex mutex;
+  pid_t process = ::getpid();
+  std::map<const void*, Locked> all;
+};
+
+/// Of the calling process: a child has none of its parent's.
+Locks& locks() {
+  static Locks& instance = *new Locks;  // also after main
+  if (instance.process != ::getpid()) {
+    instance.all.clear();
+    instance.process = ::getpid();
+  }
+  return instance;
 }
 
 }  // namespace
 
-std::shared_ptr<const PageLock> PageLock::of(std::byte* memory, std::size_t size_bytes, int gpu) {
-  const std::lock_guard guard(locks_mutex);
-  if (auto known = locks()[memory].lock(); known && known->process_ == ::getpid()) return known;
-  std::shared_ptr<const PageLock> made(new PageLock(memory, size_bytes, gpu));
-  locks()[memory] = made;
-  return made;
-}
-
 PageLock::PageLock(std::byte* memory, std::size_t size_bytes, int gpu) : memory_(memory), gpu_(gpu) {
   use_gpu(gpu);
-  const void* const host = memory;
-  cuda_driver().call("cuMemHostRegister_v2", host, size_bytes, cuda::kForAllGpus);
-  cuda::Address address = 0;
-  cuda_driver().call("cuMemHostGetDevicePointer_v2", &address, host, 0U);
-  on_gpu_ = reinterpret_cast<std::byte*>(address);
+  const std::lock_guard guard(locks().mutex);
+  Locked& locked = locks().all[memory_];
+  if (locked.count == 0) {
+    cuda_driver().call("cuMemHostRegister_v2", memory_, size_bytes, cuda::kForAllGpus);
+    cuda::Address address = 0;
+    cuda_driver().call("cuMemHostGetDevicePointer_v2", &address, memory_, 0U);
+    locked.on_gpu = reinterpret_cast<std::byte*>(address);
+  }
+  ++locked.count;
+  on_gpu_ = locked.on_gpu;
 }
 
 PageLock::~PageLock() {
   if (::getpid() != process_) return;
+  const std::lock_guard guard(locks().mutex);
+  if (--locks().all[memory_].count > 0) return;
   try {
     use_gpu(gpu_);
-    const void* const host = memory_;
-    cuda_driver().call("cuMemHostUnregister", host);
+    cuda_driver().call("cuMemHostUnregister", memory_);
   } catch (const Error& error) {
     log(LogLevel::warning, "memory of the host stays locked for GPU {}: {}", gpu_, error.what());
   }

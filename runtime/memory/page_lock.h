@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstddef>
-#include <memory>
 
 namespace hogpen {
 
@@ -17,8 +16,7 @@ class PageLock {
   ///
   /// Requires: no other part of it is locked. Throws: what `use_gpu` throws; CudaError, also when the system lets this
   /// user lock no more.
-  [[nodiscard]] static std::shared_ptr<const PageLock> of(std::byte* memory, std::size_t size_bytes, int gpu);
-
+  PageLock(std::byte* memory, std::size_t size_bytes, int gpu);
   PageLock(const PageLock&) = delete;
   PageLock& operator=(const PageLock&) = delete;
   ~PageLock();
@@ -27,9 +25,7 @@ class PageLock {
   [[nodiscard]] std::byte* on_gpu() const noexcept { return on_gpu_; }
 
  private:
-  PageLock(std::byte* memory, std::size_t size_bytes, int gpu);
-
-  std::byte* memory_;
+  void* memory_;
   int gpu_;
   pid_t process_ = ::getpid();
   std::byte* on_gpu_ = nullptr;

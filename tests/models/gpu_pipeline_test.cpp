@@ -84,6 +84,8 @@ TEST_F(GpuPipelineTest, SamplesForWhichThereIsNoRoomAreReadFromTheHost) {
       TrainerOptions some = options("cuda:0");
       some.launcher.workers = 2;
       some.launcher.workers_as = kind;
+      some.engine =
+          Engine::fused;  // or threads would load LibTorch's CUDA libraries, which the fake driver does not take
       some.max_steps = 100;
       some.run_directory = directory_ / (kind == WorkersAs::threads ? "threads" : "processes");
       const TrainResult result = Trainer([] { return parse_model(kLayers); }, kLayers, data, some).run();
@@ -99,6 +101,8 @@ TEST_F(GpuPipelineTest, WorkersTrainTogetherAsProcessesAndAsThreads) {
       TrainerOptions some = options("cuda:0");
       some.launcher.workers = 2;
       some.launcher.workers_as = kind;
+      some.engine =
+          Engine::fused;  // or threads would load LibTorch's CUDA libraries, which the fake driver does not take
       some.mode = UpdateMode::atomic;
       some.run_directory = directory_ / (kind == WorkersAs::threads ? "threads" : "processes");
       const TrainResult result = train(some);
