@@ -195,6 +195,12 @@ rates() {
   done
 }
 
+# LibTorch's engine where its CUDA libraries must come before all else, and captured steps of its own kernels.
+autograd_in_threads() {
+  train autograd_in_threads 60 --device cuda --workers 2 --workers-as threads --engine autograd --epochs 2 \
+    --batch-size 64 --lr 0.1
+}
+
 scale=1 epochs=20 passes=6 few=(1 2 4 8)
 [[ -z $quick ]] || scale=0.05 epochs=5 passes=3 few=(1 4)
 nvidia-smi -q > "$out/nvidia-smi.txt" 2> /dev/null
@@ -208,6 +214,7 @@ else
   skip torch_eager "no PyTorch was found"
 fi
 accuracies "$passes"
+autograd_in_threads
 step bench_gpu 40 "$hogpen" bench gpu --filter 'gpu/(?!train)' --seconds 0.3 --json
 step bench_elementwise 60 "$hogpen" bench elementwise --seconds 0.2 --json \
   --filter '(CUDA|/(exp|square), \d+ threads).*, 2\^(10|14|18|22|26|28)$'
