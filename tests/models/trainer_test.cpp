@@ -30,6 +30,13 @@ namespace fs = std::filesystem;
 
 constexpr const char* kText = "Linear(64,16) Tanh Linear(16,4)";
 
+// Long enough for the launcher to look at it now and then; a sanitizer makes it some ten times as long.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr unsigned kEpochsOfALongRun = 400;
+#else
+constexpr unsigned kEpochsOfALongRun = 4000;
+#endif
+
 DatasetPair small_data() {
   return {Dataset::synthetic(1000, 8, 8, 4, 1), Dataset::synthetic(400, 8, 8, 4, 2)};
 }
@@ -312,7 +319,7 @@ TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
     TrainerOptions some = options(to_string(replicas));
     some.launcher.workers = 4;
     some.replicas = replicas;
-    some.epochs = 4000;
+    some.epochs = kEpochsOfALongRun;
     some.evaluate_every = some.checkpoint_every = 0;
     Trainer training = trainer(some);
     int kills = 0;
@@ -331,13 +338,14 @@ TEST_F(TrainerTest, KilledWorkersAreReplacedAndTheModelStillLearns) {
     EXPECT_GT(kills, 0);
     EXPECT_FALSE(result.launch.deaths.empty());
     EXPECT_GT(result.evaluation->accuracy, 0.9);
-    EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), 4000u * 1000u) << "a death costs one batch";
+    EXPECT_GE(result.samples + 32 * result.launch.deaths.size(), kEpochsOfALongRun * 1000u)
+        << "a death costs one batch";
   }
 }
 
 TEST_F(TrainerTest, TheLiveModelCanBeReadByAnotherProcess) {
   TrainerOptions some = options();
-  some.epochs = 4000;
+  some.epochs = kEpochsOfALongRun;
   some.evaluate_every = some.checkpoint_every = 0;
   Trainer training = trainer(some);
   const fs::path live = some.run_directory / "live.safetensors";
@@ -625,7 +633,7 @@ TEST_F(TrainerTest, AConvolutionalModelWithDropoutLearns) {
 
 TEST_F(TrainerTest, TwoRunsDoNotShareADirectory) {
   TrainerOptions some = options();
-  some.epochs = 4000;
+  some.epochs = kEpochsOfALongRun;
   some.evaluate_every = some.checkpoint_every = 0;
   Trainer training = trainer(some);
   int refused = 0;
