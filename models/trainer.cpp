@@ -129,6 +129,11 @@ detail::GpuNeeds needs_of(const detail::TrainMemory& memory, const Segment& samp
           .samples_bytes = GpuTraining::needed_bytes({samples.size_bytes()})};
 }
 
+void say_where_samples_are(const TrainPlan& plan) {
+  log(LogLevel::info, "the samples, {} MiB, stay in the host's memory: there is no room for them on {}",
+      plan.data.train.samples().size_bytes() >> 20, device_of(plan.gpus));
+}
+
 void check_replicas(const TrainerOptions& options) {
   require(options.merge_every >= 1, "merge_every must be at least 1, but is {}", options.merge_every);
   require(options.average_every >= 1, "average_every must be at least 1, but is {}", options.average_every);
@@ -198,10 +203,7 @@ TrainResult Trainer::run() {
                  .total_batches = static_cast<std::uint64_t>(
                      std::min(steps_of_epochs, options_.max_steps.value_or(steps_of_epochs))),
                  .evaluations_fd = evaluations.write_end()};
-  if (!plan.has_samples_on_gpus) {
-    log(LogLevel::info, "the samples, {} MiB, stay in the host's memory: there is no room for them on {}",
-        data_.train.samples().size_bytes() >> 20, device_of(plan.gpus));
-  }
+  if (!plan.has_samples_on_gpus) say_where_samples_are(plan);
   if (!plan.gpus.empty()) open_shared_heap();  // before the fork: workers find GPU memory by it
   plan.share();
   plan.make_node_replicas();
