@@ -374,13 +374,15 @@ class Deaths(LongRun):
 
 class OnATerminal(hogpen.CommandTest):
     COLUMNS = 60
+    # A run of a second or more.
+    DATA = "synthetic:600" if os.environ.get("HOGPEN_TEST_SANITIZER") else "synthetic:6000"
     COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
     def train(self, **env):
         """What a terminal on stderr gets."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, self.COLUMNS, 0, 0))
-        process = self.start_hogpen("train", "--data=synthetic:6000", "--epochs=20", "--workers=2", env=env,
+        process = self.start_hogpen("train", f"--data={self.DATA}", "--epochs=20", "--workers=2", env=env,
                                     stdout=subprocess.DEVNULL, stderr=theirs)
         os.close(theirs)
         text = b""
