@@ -16,7 +16,7 @@ class AutogradGpuStep final : public GpuStep {
     const at::Tensor loss = torch::nn::functional::cross_entropy(model_.forward(batch.inputs), batch.labels);
     for (const at::Tensor& parameter : model_.parameters()) parameter.mutable_grad().reset();
     loss.backward();
-    GpuGradients made = {.loss = loss.detach(), .slices = {model_.slices().begin(), model_.slices().end()}};
+    GpuGradients made = {.loss = loss.detach()};
     for (const at::Tensor& parameter : model_.parameters()) {
       const at::Tensor& gradient = parameter.grad();
       made.gradients.push_back(gradient.defined() ? gradient.contiguous() : gradient);

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -90,15 +89,18 @@ class FusedGpuStep final : public GpuStep {
       stages_.push_back(std::move(stage));
     }
     stages_.back().gradient = stages_.back().output;  // the cross-entropy makes the one the other
-    join(model.slices());
+    for (const FlatSlice& slice : model.slices()) {
+      gradients_.push_back(view_in(flat_gradient_.storage(), c10::ScalarType::Float,
+                                   static_cast<std::size_t>(slice.offset) * sizeof(float), slice.numel));
+    }
   }
 
   GpuGradients enqueue(const at::Tensor& samples) override {
     const auto rows = static_cast<std::size_t>(samples.numel());
     const auto* const numbers_of_samples = static_cast<const std::uint32_t*>(samples.const_data_ptr());
     auto* const stream = static_cast<CUstream_st*>(current_stream(gpu_));
+    pixels_.samples = numbers_of_samples;
     DenseInput input = pixels_;
-    input.samples = numbers_of_samples;
     for (const Stage& stage : stages_) {
       kernels::linear_forward_cuda(input, stage.weight, stage.bias, stage.activated(), stage.shape(rows), stream);
       input = {.values = data_of(stage.output)};
@@ -106,8 +108,8 @@ class FusedGpuStep final : public GpuStep {
     const Stage& last = stages_.back();
     kernels::softmax_cross_entropy_cuda(data_of(last.output), labels_, numbers_of_samples, data_of(loss_), rows,
                                         static_cast<std::size_t>(last.layer.out), stream);
-    for (std::size_t i = stages_.size(); i-- > 0;) go_back(i, numbers_of_samples, rows, stream);
-    return {.loss = loss_, .slices = slices_, .gradients = gradients_};
+    for (std::size_t i = stages_.size(); i-- > 0;) go_back(i, rows, stream);
+    return {.loss = loss_, .gradients = gradients_};
   }
 
  private:
@@ -131,10 +133,9 @@ class FusedGpuStep final : public GpuStep {
     }
   };
 
-  void go_back(std::size_t i, const std::uint32_t* samples, std::size_t rows, CUstream_st* stream) const {
+  void go_back(std::size_t i, std::size_t rows, CUstream_st* stream) const {
     const Stage& stage = stages_[i];
     DenseInput input = pixels_;
-    input.samples = samples;
     if (i > 0) {
       const Stage& before = stages_[i - 1];
       input = {.values = data_of(before.output)};
@@ -149,28 +150,12 @@ class FusedGpuStep final : public GpuStep {
     return tensor_on_gpu(gpu_.index(), c10::ScalarType::Float, numel);
   }
 
-  /// Parameters between which there is no filler are updated as one.
-  void join(std::span<const FlatSlice> slices) {
-    for (const FlatSlice& slice : slices) {
-      if (!slices_.empty() && slices_.back().offset + slices_.back().numel == slice.offset) {
-        slices_.back().numel += slice.numel;
-      } else {
-        slices_.push_back(slice);
-      }
-    }
-    for (const FlatSlice& slice : slices_) {
-      gradients_.push_back(view_in(flat_gradient_.storage(), c10::ScalarType::Float,
-                                   static_cast<std::size_t>(slice.offset) * sizeof(float), slice.numel));
-    }
-  }
-
   at::Tensor samples_on_gpu_;
   c10::Device gpu_;
-  at::Tensor flat_gradient_;  // laid out as SharedModel::flat
-  std::vector<FlatSlice> slices_;
-  std::vector<at::Tensor> gradients_;  // of the slices
+  at::Tensor flat_gradient_;           // laid out as SharedModel::flat, so that neighbours are updated as one
+  std::vector<at::Tensor> gradients_;  // its parts
   at::Tensor loss_;
-  DenseInput pixels_;
+  DenseInput pixels_;  // with the samples of the batch
   const std::uint8_t* labels_ = nullptr;
   std::vector<Stage> stages_;
 };

@@ -16,16 +16,23 @@ namespace {
 
 constexpr std::size_t kSamplesAt = sizeof(double);  // in what is staged, behind the learning rate
 
+std::size_t staged_bytes(std::size_t samples) noexcept {
+  return kSamplesAt + samples * sizeof(std::uint32_t);
+}
+
 }  // namespace
 
 GpuPipeline::Slot::Slot(int gpu, std::size_t batch_size)
-    : memory(CudaBuffer::Place::host, gpu, kSamplesAt + (batch_size + 1) * sizeof(std::uint32_t)) {}
+    : memory(CudaBuffer::Place::host, gpu, staged_bytes(batch_size) + sizeof(float)) {}
 
-GpuPipeline::GpuPipeline(int gpu, std::int64_t batch_size, Optimizer& optimizer, const StepMaker& make_step)
-    : gpu_(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu)),
+GpuPipeline::GpuPipeline(const SharedModel& model, std::int64_t batch_size, Optimizer& optimizer,
+                         const StepMaker& make_step)
+    : model_(model),
+      gpu_(model.flat().device()),
       batch_size_(static_cast<std::size_t>(batch_size)),
       optimizer_(optimizer),
       stream_(gpu_) {
+  const int gpu = gpu_.index();
   for (std::size_t i = 0; i < kMostOnTheirWay; ++i) slots_.push_back(std::make_unique<Slot>(gpu, batch_size_));
   staged_ = tensor_on_gpu(gpu, c10::ScalarType::Byte, static_cast<std::int64_t>(staged_bytes(batch_size_)));
   step_ = make_step();
@@ -37,10 +44,6 @@ GpuPipeline::~GpuPipeline() {
   } catch (const Error& error) {
     log(LogLevel::warning, "steps on GPU {} did not end: {}", gpu_.index(), error.what());
   }
-}
-
-std::size_t GpuPipeline::staged_bytes(std::size_t samples) const noexcept {
-  return kSamplesAt + samples * sizeof(std::uint32_t);
 }
 
 float* GpuPipeline::loss_in(Slot& slot) const noexcept {
@@ -86,7 +89,7 @@ GpuGradients GpuPipeline::enqueue(std::size_t samples) {
   const at::Tensor numbers =
       view_in(staged_.storage(), c10::ScalarType::Int, kSamplesAt, static_cast<std::int64_t>(samples));
   GpuGradients made = step_->enqueue(numbers);
-  optimizer_.enqueue(made.slices, made.gradients,
+  optimizer_.enqueue(model_.slices(), made.gradients,
                      {.loss = static_cast<const float*>(made.loss.const_data_ptr()),
                       .lr = static_cast<const double*>(staged_.const_data_ptr())});
   return made;

@@ -34,7 +34,7 @@ class GpuPipeline {
   using StepMaker = std::function<std::unique_ptr<GpuStep>()>;
 
   /// `make_step` is called when the thread has its own stream. Throws: CudaError; what `make_step` throws.
-  GpuPipeline(int gpu, std::int64_t batch_size, Optimizer& optimizer, const StepMaker& make_step);
+  GpuPipeline(const SharedModel& model, std::int64_t batch_size, Optimizer& optimizer, const StepMaker& make_step);
   ~GpuPipeline();
 
   /// Sends a step on its way, on a batch of these samples. Requires: not `is_full`; at most `batch_size` samples.
@@ -63,12 +63,12 @@ class GpuPipeline {
   };
 
   [[nodiscard]] Slot& slot_of(std::size_t step) { return *slots_[step % kMostOnTheirWay]; }
-  [[nodiscard]] std::size_t staged_bytes(std::size_t samples) const noexcept;
   [[nodiscard]] float* loss_in(Slot& slot) const noexcept;
   void launch(Captured& captured, std::size_t samples);
   [[nodiscard]] GpuGradients enqueue(std::size_t samples);
   void capture(Captured& captured, std::size_t samples);
 
+  const SharedModel& model_;
   c10::Device gpu_;
   std::size_t batch_size_;
   Optimizer& optimizer_;

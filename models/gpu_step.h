@@ -16,8 +16,7 @@ namespace hogpen {
 /// What a step has computed, in GPU memory: there when the GPU has come so far.
 struct GpuGradients {
   at::Tensor loss;                    ///< float32, one element: the mean cross-entropy
-  std::vector<FlatSlice> slices;      ///< of the flat parameters
-  std::vector<at::Tensor> gradients;  ///< for each slice; undefined where the loss does not depend on it
+  std::vector<at::Tensor> gradients;  ///< of `SharedModel::parameters()`; undefined where the loss depends on none
 };
 
 /// A training step's forward and backward pass on a GPU: asynchronous on the calling thread's stream.

@@ -158,9 +158,18 @@ void Optimizer::enqueue(std::span<const FlatSlice> slices, std::span<const at::T
   check(slices, gradients);
   CUstream_st* const stream = gpu.stream();
   gpu.begin(step_, there, stream);
+  detail::UpdateArrays joined = {};  // What lies side by side is one launch.
   for (std::size_t i = 0; i < slices.size(); ++i) {
-    if (gradients[i].defined()) gpu.update(arrays(slices[i], gradients[i]), there.loss, stream);
+    if (!gradients[i].defined()) continue;
+    const detail::UpdateArrays next = arrays(slices[i], gradients[i]);
+    if (joined.parameters + joined.n == next.parameters && joined.gradients + joined.n == next.gradients) {
+      joined.n += next.n;
+      continue;
+    }
+    if (joined.n != 0) gpu.update(joined, there.loss, stream);
+    joined = next;
   }
+  if (joined.n != 0) gpu.update(joined, there.loss, stream);
 }
 
 void Optimizer::set_lr(double lr) {

@@ -12,7 +12,6 @@ class WaitingGpuStep final : public TrainStep {
  public:
   WaitingGpuStep(std::unique_ptr<GpuStep> step, const SharedModel& model, std::int64_t batch_size)
       : step_(std::move(step)),
-        model_(model),
         gpu_(model.flat().device()),
         samples_(tensor_on_gpu(gpu_.index(), c10::ScalarType::Int, batch_size)) {}
 
@@ -27,20 +26,10 @@ class WaitingGpuStep final : public TrainStep {
     return loss;
   }
 
-  void backward() override {
-    gradients_ = made_.gradients;
-    if (made_.slices.size() == model_.slices().size()) return;
-    // They are one, laid out as the flat parameters.
-    const at::Tensor flat = std::exchange(gradients_, {}).front();
-    for (const FlatSlice& slice : model_.slices()) {
-      const auto begin = static_cast<std::size_t>(flat.storage_offset() + slice.offset) * sizeof(float);
-      gradients_.push_back(view_in(flat.storage(), c10::ScalarType::Float, begin, slice.numel));
-    }
-  }
+  void backward() override { gradients_ = made_.gradients; }
 
  private:
   std::unique_ptr<GpuStep> step_;
-  const SharedModel& model_;
   c10::Device gpu_;
   at::Tensor samples_;
   GpuGradients made_;

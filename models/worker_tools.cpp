@@ -29,19 +29,20 @@ bool has_pipeline(const TrainPlan& plan) {
 }
 
 /// Null where a pipeline computes the steps.
-std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, BatchBuffer buffer) {
-  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size_of(plan));
+std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, const std::optional<GpuTraining>& gpu) {
   if (has_pipeline(plan)) return nullptr;
+  BatchBuffer buffer = make_buffer(plan, model, gpu);
+  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size_of(plan));
   if (!plan.gpus.empty()) return make_waiting_step(make_gpu_step(plan, model, buffer), model, batch_size_of(plan));
   if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
   return make_fused_step(model, std::move(buffer), batch_size_of(plan));
 }
 
 std::unique_ptr<GpuPipeline> make_pipeline(const TrainPlan& plan, SharedModel& model, Optimizer& optimizer,
-                                           const BatchBuffer& buffer) {
+                                           const std::optional<GpuTraining>& gpu) {
   if (!has_pipeline(plan)) return nullptr;
-  return std::make_unique<GpuPipeline>(model.flat().device().index(), batch_size_of(plan), optimizer,
-                                       [&] { return make_gpu_step(plan, model, buffer); });
+  return std::make_unique<GpuPipeline>(model, batch_size_of(plan), optimizer,
+                                       [&] { return make_gpu_step(plan, model, make_buffer(plan, model, gpu)); });
 }
 
 kernels::Write write_to_shared(const TrainPlan& plan) {
@@ -80,11 +81,11 @@ void diverge(const TrainPlan& plan, Worker& worker, std::uint64_t batch) {
 WorkerTools::WorkerTools(const TrainPlan& plan, const Worker& worker, const std::optional<GpuTraining>& gpu)
     : model(plan.factory(), gpu ? gpu->model : plan.model),
       replica(join_replica(plan, worker, model)),
-      step(make_step(plan, model, make_buffer(plan, model, gpu))),
+      step(make_step(plan, model, gpu)),
       // In mode sync rank 0 updates for all, and there is one row of state.
       optimizer(plan.options.optimizer, model.flat(), gpu ? gpu->optimizer_state : plan.optimizer_state,
                 worker.rank() % plan.optimizer_copies, write_of_optimizer(plan)),
-      pipeline(make_pipeline(plan, model, optimizer, make_buffer(plan, model, gpu))),
+      pipeline(make_pipeline(plan, model, optimizer, gpu)),
       sampler(plan.data.train.size(), plan.options.batch_size, plan.options.seed) {}
 
 bool NanWatch::admits(double loss, std::uint64_t batch) {

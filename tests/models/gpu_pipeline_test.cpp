@@ -172,7 +172,7 @@ class OnePipeline {
         state_(on_gpu(Arena::create("state", Optimizer::state_specs(kOptions, shared_.flat().numel(), 1)))),
         optimizer_(kOptions, shared_.flat(), state_, 0, kernels::Write::plain),
         samples_(tensor_on_gpu(0, c10::ScalarType::Byte, static_cast<std::int64_t>(data_.samples().size_bytes()))),
-        pipeline_(0, 48, optimizer_, [this] {
+        pipeline_(shared_, 48, optimizer_, [this] {
           copy_to_gpu(samples_.mutable_data_ptr(), data_.samples().data(), data_.samples().size_bytes());
           return make_fused_gpu_step(shared_, BatchBuffer(data_, data_.normalization(), 48, false, samples_), 48);
         }) {}
