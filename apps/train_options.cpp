@@ -88,8 +88,8 @@ void add_worker_options(CLI::App& parser, TrainArguments& a) {
             "GPUs, averaged every few steps; in mode sync one worker on each); or auto: a GPU if one can be used, else "
             "CPUs, and says why. Not with mode locked");
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
-            "What computes a step: fused (own kernels, for models given as text; on a GPU linear layers and "
-            "activations alone), autograd (LibTorch, any model), or auto: fused where it can");
+            "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
+            "auto: fused where it can");
   group.add(
       "--replicas", a.replicas, "HOW", one_of({"one", "per-numa", "per-worker"}),
       "Copies of the parameters that workers train: one; or one for the workers of each NUMA node, or for each "

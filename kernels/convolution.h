@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/macros/Macros.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -24,12 +26,16 @@ struct Windows {
   std::size_t stride = 1;
   std::size_t padding = 0;
 
-  [[nodiscard]] std::size_t rows() const noexcept { return (height + 2 * padding - kernel) / stride + 1; }
-  [[nodiscard]] std::size_t columns() const noexcept { return (width + 2 * padding - kernel) / stride + 1; }
-  [[nodiscard]] std::size_t positions() const noexcept { return rows() * columns(); }
+  [[nodiscard]] C10_HOST_DEVICE std::size_t rows() const noexcept {
+    return (height + 2 * padding - kernel) / stride + 1;
+  }
+  [[nodiscard]] C10_HOST_DEVICE std::size_t columns() const noexcept {
+    return (width + 2 * padding - kernel) / stride + 1;
+  }
+  [[nodiscard]] C10_HOST_DEVICE std::size_t positions() const noexcept { return rows() * columns(); }
   /// What a window sees: the numbers that a convolution weighs.
-  [[nodiscard]] std::size_t taps() const noexcept { return channels * kernel * kernel; }
-  [[nodiscard]] std::size_t pixels() const noexcept { return channels * height * width; }
+  [[nodiscard]] C10_HOST_DEVICE std::size_t taps() const noexcept { return channels * kernel * kernel; }
+  [[nodiscard]] C10_HOST_DEVICE std::size_t pixels() const noexcept { return channels * height * width; }
 };
 
 /// How many floats the scratch of the functions below must hold.

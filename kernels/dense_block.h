@@ -1,137 +1,14 @@
 #pragma once
 
-// The bodies of dense_cuda.cu's kernels, as steps that the threads of a block take together: `block.each(f)` calls
-// f(thread) for all of them, and then all have done it; PerThread is what a thread keeps from step to step. They know
-// nothing of CUDA, so that the host can run them too, one thread after the other: tests/fake_cuda/host_block.h.
-#include <c10/macros/Macros.h>
-
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-
-#include "kernels/dense_cuda.h"
+// The layers of dense_cuda.h as steps of a block: see kernels/product_block.h.
+#include "kernels/activated_block.h"
+#include "kernels/product_block.h"
 
 namespace hogpen::kernels::detail {
 
-constexpr int kTile = 32;  // a block computes so many rows and columns of a product, and adds so many terms at a time
-constexpr int kGroupThreads = 256;
-constexpr int kMostGroups = 4;
-constexpr int kHalfTile = kTile / 2;  // a group's threads are a square of that side: each has 2 x 2 elements
-
-/// What the threads of a block share. Each group of them adds other terms of the sums, since in small products their
-/// number is what takes time.
-template <int kGroups>
-struct Tiles {
-  float left[kGroups][kTile][kTile + 1];  // [term][row]; one more, or a column would lie in one bank
-  float right[kGroups][kTile][kTile + 1];
-};
-
-/// A product [rows, columns] with sums of `depth` terms, and where a block's tile of it begins.
-struct Product {
-  std::size_t rows;
-  std::size_t columns;
-  std::size_t depth;
-  std::size_t first_row;
-  std::size_t first_column;
-};
-
-/// How many groups add a product's sums: more for long ones.
-C10_HOST_DEVICE inline int groups_for(const Product& p) {
-  return p.depth > std::size_t{kMostGroups} * kTile ? kMostGroups : 1;
-}
-
-/// The sums of a thread.
-struct Square {
-  float at[2][2] = {};
-};
-
-/// tile[term][i] = operand(first + i, first_term + term), 0 beyond the operand's end; read in the order in which it
-/// lies in memory.
-template <class Operand>
-C10_HOST_DEVICE void load_tile(float (&tile)[kTile][kTile + 1], int lane, const Operand& operand, std::size_t first,
-                               std::size_t end, std::size_t first_term, std::size_t depth) {
-  for (int n = lane; n < kTile * kTile; n += kGroupThreads) {
-    const int fast = n % kTile;
-    const int slow = n / kTile;
-    const int term = Operand::kTermsAreNeighbours ? fast : slow;
-    const int i = Operand::kTermsAreNeighbours ? slow : fast;
-    const bool is_there = first + i < end && first_term + term < depth;
-    tile[term][i] = is_there ? operand(first + i, first_term + term) : 0.0F;
-  }
-}
-
-/// store(row, column, the sum over all terms of left(row, term) * right(column, term)) for a tile.
-template <int kGroups, class Block, class Left, class Right, class Store>
-C10_HOST_DEVICE void multiply(Block& block, Tiles<kGroups>& tiles, const Product& p, const Left& left,
-                              const Right& right, const Store& store) {
-  typename Block::template PerThread<Square> sums(block);
-  for (std::size_t begin = 0; begin < p.depth; begin += std::size_t{kGroups} * kTile) {
-    block.each([&](int thread) {
-      const int group = thread / kGroupThreads;
-      const std::size_t term = begin + static_cast<std::size_t>(group) * kTile;
-      load_tile(tiles.left[group], thread % kGroupThreads, left, p.first_row, p.rows, term, p.depth);
-      load_tile(tiles.right[group], thread % kGroupThreads, right, p.first_column, p.columns, term, p.depth);
-    });
-    block.each([&](int thread) {
-      const int group = thread / kGroupThreads;
-      const int row = thread % kGroupThreads / kHalfTile;
-      const int column = thread % kHalfTile;
-      Square& mine = sums[thread];
-      for (int term = 0; term < kTile; ++term) {
-        const float* const a = tiles.left[group][term];
-        const float* const b = tiles.right[group][term];
-        for (int i = 0; i < 2; ++i) {
-          for (int j = 0; j < 2; ++j) mine.at[i][j] += a[row + i * kHalfTile] * b[column + j * kHalfTile];
-        }
-      }
-    });
-  }
-  block.each([&](int thread) {  // the groups' sums, over the operands: [row][column]
-    const int row = thread % kGroupThreads / kHalfTile;
-    const int column = thread % kHalfTile;
-    for (int i = 0; i < 2; ++i) {
-      for (int j = 0; j < 2; ++j) {
-        tiles.left[thread / kGroupThreads][row + i * kHalfTile][column + j * kHalfTile] = sums[thread].at[i][j];
-      }
-    }
-  });
-  block.each([&](int thread) {
-    for (int n = thread; n < kTile * kTile; n += kGroups * kGroupThreads) {
-      const std::size_t row = p.first_row + n / kTile;
-      const std::size_t column = p.first_column + n % kTile;
-      if (row >= p.rows || column >= p.columns) continue;
-      float sum = 0.0F;
-      for (int group = 0; group < kGroups; ++group) sum += tiles.left[group][n / kTile][n % kTile];
-      store(row, column, sum);
-    }
-  });
-}
-
-/// A matrix of which multiply takes rows [i, term].
-struct Rows {
-  static constexpr bool kTermsAreNeighbours = true;
-  const float* data;
-  std::size_t width;
-  C10_HOST_DEVICE float operator()(std::size_t i, std::size_t term) const { return data[i * width + term]; }
-};
-
-/// A matrix of which multiply takes columns: [term, i].
-struct Columns {
-  static constexpr bool kTermsAreNeighbours = false;
-  const float* data;
-  std::size_t width;
-  C10_HOST_DEVICE float operator()(std::size_t i, std::size_t term) const { return data[term * width + i]; }
-};
-
-C10_HOST_DEVICE inline float element(const DenseInput& x, std::size_t row, std::size_t column, std::size_t width) {
-  if (x.values != nullptr) return x.values[row * width + column];
-  const std::size_t sample = x.samples != nullptr ? x.samples[row] : row;
-  return static_cast<float>(x.pixels[sample * width + column]) * x.scale + x.shift;
-}
-
 struct InputRows {
   static constexpr bool kTermsAreNeighbours = true;
-  DenseInput x;
+  LayerInput x;
   std::size_t width;
   C10_HOST_DEVICE float operator()(std::size_t i, std::size_t term) const { return element(x, i, term, width); }
 };
@@ -139,11 +16,81 @@ struct InputRows {
 /// The columns of an input, and behind the last one a column of ones.
 struct InputColumnsAndOnes {
   static constexpr bool kTermsAreNeighbours = false;
-  DenseInput x;
+  LayerInput x;
   std::size_t width;
   C10_HOST_DEVICE float operator()(std::size_t i, std::size_t term) const {
     return i < width ? element(x, term, i, width) : 1.0F;
   }
 };
+
+C10_HOST_DEVICE inline Product product(const LinearForward& layer) {
+  return {layer.shape.rows, layer.shape.out, layer.shape.in};
+}
+template <int kGroups, class Block>
+C10_HOST_DEVICE void run(const LinearForward& layer, Block& block, Tiles<kGroups>& tiles, const Product& p) {
+  const DenseShape& shape = layer.shape;
+  multiply(block, tiles, p, InputRows{layer.x, shape.in}, Rows{layer.w, shape.in},
+           [&](std::size_t row, std::size_t column, float sum) {
+             store(layer.y, row * shape.out + column, layer.b != nullptr ? sum + layer.b[column] : sum);
+           });
+}
+
+C10_HOST_DEVICE inline Product product(const LinearBackwardInput& layer) {
+  return {layer.shape.rows, layer.shape.in, layer.shape.out};
+}
+template <int kGroups, class Block>
+C10_HOST_DEVICE void run(const LinearBackwardInput& layer, Block& block, Tiles<kGroups>& tiles, const Product& p) {
+  const DenseShape& shape = layer.shape;
+  multiply(block, tiles, p, Rows{layer.dy, shape.out}, Columns{layer.w, shape.in},
+           [&](std::size_t row, std::size_t column, float sum) {
+             const std::size_t i = row * shape.in + column;
+             layer.dz[i] = sum * slope(layer.x, i);
+           });
+}
+
+C10_HOST_DEVICE inline Product product(const LinearBackwardWeight& layer) {
+  return {layer.shape.out, layer.shape.in + (layer.db != nullptr ? 1 : 0), layer.shape.rows};
+}
+template <int kGroups, class Block>
+C10_HOST_DEVICE void run(const LinearBackwardWeight& layer, Block& block, Tiles<kGroups>& tiles, const Product& p) {
+  const DenseShape& shape = layer.shape;
+  multiply(block, tiles, p, Columns{layer.dy, shape.out}, InputColumnsAndOnes{layer.x, shape.in},
+           [&](std::size_t row, std::size_t column, float sum) {
+             float& gradient = column < shape.in ? layer.dw[row * shape.in + column] : layer.db[row];
+             gradient = sum;
+           });
+}
+
+/// Makes a row of logits its gradient; returns its loss.
+[[nodiscard]] C10_HOST_DEVICE inline double differentiate(const SoftmaxCrossEntropy& layer, std::size_t row) {
+  float* const z = layer.logits + row * layer.classes;
+  const std::size_t label = layer.labels[layer.samples != nullptr ? layer.samples[row] : row];
+  float largest = z[0];
+  for (std::size_t j = 1; j < layer.classes; ++j) largest = std::fmax(largest, z[j]);
+  const float of_label = z[label] - largest;
+  float sum = 0.0F;
+  for (std::size_t j = 0; j < layer.classes; ++j) sum += z[j] = std::exp(z[j] - largest);
+  const float scale = 1.0F / static_cast<float>(layer.rows);
+  for (std::size_t j = 0; j < layer.classes; ++j) z[j] *= scale / sum;
+  z[label] -= scale;
+  return std::log(static_cast<double>(sum)) - of_label;
+}
+
+/// One block does it for all rows, a thread each.
+template <class Block>
+C10_HOST_DEVICE void run(const SoftmaxCrossEntropy& layer, Block& block, double (&losses)[kGroupThreads]) {
+  block.each([&](int thread) {
+    losses[thread] = 0.0;
+    for (std::size_t row = thread; row < layer.rows; row += kGroupThreads) losses[thread] += differentiate(layer, row);
+  });
+  for (int half = kGroupThreads / 2; half > 0; half /= 2) {
+    block.each([&](int thread) {
+      if (thread < half) losses[thread] += losses[thread + half];
+    });
+  }
+  block.each([&](int thread) {
+    if (thread == 0) *layer.loss = static_cast<float>(losses[0] / static_cast<double>(layer.rows));
+  });
+}
 
 }  // namespace hogpen::kernels::detail

@@ -4,31 +4,19 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
+#include "kernels/dropout.h"
 
-struct CUstream_st;
-
-/// The layers of dense.h on the GPU, asynchronous on `stream` (a cudaStream_t; null is the default stream), and to be
-/// captured in a CUDA graph. An activation is computed with the layer before it, and a batch is made where it is read.
-///
-/// Shapes: as dense.h. Device: all is memory of the current device, but `samples` and `labels`, which may also be
-/// page-locked memory of the host. Accuracy: float32, products added in another order than on the CPU.
-/// Throws: std::runtime_error with CUDA's own text when a launch fails, or when hogpen was built without CUDA.
+// The layers of dense.h and dropout.h, for kernels/layers_cuda.h.
 namespace hogpen::kernels {
 
-/// x [rows, in]: `values`; or, where that is null, pixels[samples[row], column] * scale + shift, with the rows of
+/// x [rows, width]: `values`; or, where that is null, pixels[samples[row], column] * scale + shift, with the rows of
 /// `pixels` themselves where `samples` is null.
-struct DenseInput {
+struct LayerInput {
   const float* values = nullptr;
   const std::uint8_t* pixels = nullptr;
   const std::uint32_t* samples = nullptr;
   float scale = 1.0F;
   float shift = 0.0F;
-};
-
-struct DenseShape {
-  std::size_t rows = 0;
-  std::size_t in = 0;
-  std::size_t out = 0;
 };
 
 /// What f an activation y = f(z) is, and the numbers from which its slope is known.
@@ -38,23 +26,82 @@ struct Activated {
   float* y = nullptr;
 };
 
+struct DenseShape {
+  std::size_t rows = 0;
+  std::size_t in = 0;
+  std::size_t out = 0;
+};
+
 /// y = f(x wᵀ + b), and what stood in f. `b` may be null.
-void linear_forward_cuda(const DenseInput& x, const float* w, const float* b, const Activated& y,
-                         const DenseShape& shape, CUstream_st* stream);
+struct LinearForward {
+  LayerInput x;
+  const float* w = nullptr;
+  const float* b = nullptr;
+  Activated y;
+  DenseShape shape;
+};
 
 /// dz = dy w * f'(z), where x = f(z) is what the layer before computed.
-void linear_backward_input_cuda(const float* dy, const float* w, const Activated& x, float* dz, const DenseShape& shape,
-                                CUstream_st* stream);
+struct LinearBackwardInput {
+  const float* dy = nullptr;
+  const float* w = nullptr;
+  Activated x;
+  float* dz = nullptr;
+  DenseShape shape;
+};
 
 /// dw = dyᵀ x and db = the sum of dy's rows. `db` may be null.
-void linear_backward_weight_cuda(const float* dy, const DenseInput& x, float* dw, float* db, const DenseShape& shape,
-                                 CUstream_st* stream);
+struct LinearBackwardWeight {
+  const float* dy = nullptr;
+  LayerInput x;
+  float* dw = nullptr;
+  float* db = nullptr;
+  DenseShape shape;
+};
+
+/// The mask that `draw_mask` draws when it has drawn `skipped` numbers from *state.
+struct DropoutMask {
+  DropoutRule rule;
+  const std::uint64_t* state = nullptr;
+  std::size_t skipped = 0;
+  std::size_t group = 1;  ///< so many neighbours of x have one element of the mask
+};
+
+/// y = f(x * mask), for x [rows, width].
+struct DropoutForward {
+  LayerInput x;
+  Activated y;
+  DropoutMask mask;
+  std::size_t rows = 0;
+  std::size_t width = 0;
+};
+
+/// As LinearBackwardInput.
+struct DropoutBackward {
+  const float* dy = nullptr;
+  DropoutMask mask;
+  Activated x;
+  float* dz = nullptr;
+  std::size_t numel = 0;
+};
+
+/// Goes on in the stream that *state stands for, by so many numbers.
+struct SkipRandom {
+  std::uint64_t* state = nullptr;
+  std::size_t numbers = 0;
+};
 
 /// `loss` [1] is the mean cross-entropy of softmax(logits) and the labels, a byte each: labels[samples[row]], or
 /// labels[row] where `samples` is null. `logits` [rows, classes] becomes its gradient.
 ///
 /// Requires: rows > 0; labels in [0, classes).
-void softmax_cross_entropy_cuda(float* logits, const std::uint8_t* labels, const std::uint32_t* samples, float* loss,
-                                std::size_t rows, std::size_t classes, CUstream_st* stream);
+struct SoftmaxCrossEntropy {
+  float* logits = nullptr;
+  const std::uint8_t* labels = nullptr;
+  const std::uint32_t* samples = nullptr;
+  float* loss = nullptr;
+  std::size_t rows = 0;
+  std::size_t classes = 0;
+};
 
 }  // namespace hogpen::kernels

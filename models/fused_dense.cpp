@@ -6,8 +6,10 @@ namespace {
 
 class FusedLinear final : public FusedLayer {
  public:
-  FusedLinear(std::size_t in, std::size_t out, const FusedParameter& weight, const FusedParameter& bias)
-      : FusedLayer({.channels = out}, {weight, bias}), in_(in), out_(out) {}
+  FusedLinear(const FusedLayerPlan& plan, const FusedParameters& parameters)
+      : FusedLayer(plan.output, {parameters.weight(plan), parameters.bias(plan)}),
+        in_(plan.input.numel()),
+        out_(plan.output.numel()) {}
 
   void forward(const FusedPass& pass) override {
     kernels::linear_forward(pass.input, weight().values, bias().values, pass.output, pass.rows, in_, out_);
@@ -50,35 +52,12 @@ class FusedActivation final : public FusedLayer {
 
 }  // namespace
 
-std::optional<kernels::Activation> activation_of(LayerSpec::Kind kind) noexcept {
-  switch (kind) {
-    case LayerSpec::Kind::relu:
-      return kernels::Activation::relu;
-    case LayerSpec::Kind::tanh:
-      return kernels::Activation::tanh;
-    case LayerSpec::Kind::sigmoid:
-      return kernels::Activation::sigmoid;
-    case LayerSpec::Kind::gelu:
-      return kernels::Activation::gelu;
-    default:
-      return {};
-  }
+std::unique_ptr<FusedLayer> make_fused_linear(const FusedLayerPlan& plan, const FusedParameters& parameters) {
+  return std::make_unique<FusedLinear>(plan, parameters);
 }
 
-std::unique_ptr<FusedLayer> make_fused_linear(const LayerSpec& spec, const SampleShape& input,
-                                              FusedParameters& parameters) {
-  const std::int64_t in = spec.integer("in");
-  const std::int64_t out = spec.integer("out");
-  if (input.is_image || input.numel() != static_cast<std::size_t>(in)) return nullptr;
-  const bool has_bias = spec.integer("bias") != 0;
-  const FusedParameter weight = parameters.take({out, in});
-  const FusedParameter bias = has_bias ? parameters.take({out}) : FusedParameter();
-  if (weight.values == nullptr || (has_bias && bias.values == nullptr)) return nullptr;
-  return std::make_unique<FusedLinear>(input.numel(), static_cast<std::size_t>(out), weight, bias);
-}
-
-std::unique_ptr<FusedLayer> make_fused_activation(const LayerSpec& spec, const SampleShape& input) {
-  return std::make_unique<FusedActivation>(activation_of(spec.kind).value(), input);
+std::unique_ptr<FusedLayer> make_fused_activation(const FusedLayerPlan& plan) {
+  return std::make_unique<FusedActivation>(activation_of(plan.kind).value(), plan.output);
 }
 
 }  // namespace hogpen::detail

@@ -6,22 +6,18 @@
 namespace hogpen::detail {
 namespace {
 
-std::uint64_t random_seed() {
-  return static_cast<std::uint64_t>(at::empty({1}, at::kLong).random_().item<std::int64_t>());
-}
-
 /// Drops numbers or, of images, whole channels.
 class FusedDropout final : public FusedLayer {
  public:
-  FusedDropout(double p, const SampleShape& shape, std::size_t group, std::size_t batch_size)
-      : FusedLayer(shape),
-        p_(p),
-        group_(group),
-        mask_(at::empty({static_cast<std::int64_t>(batch_size * shape.numel() / group)}, at::kFloat)),
-        random_(random_seed()) {}
+  FusedDropout(const FusedLayerPlan& plan, std::size_t batch_size)
+      : FusedLayer(plan.output),
+        rule_(plan.p),
+        group_(plan.group),
+        mask_(at::empty({static_cast<std::int64_t>(batch_size * plan.output.numel() / plan.group)}, at::kFloat)),
+        random_(draw_seed()) {}
 
   void forward(const FusedPass& pass) override {
-    kernels::draw_mask(p_, mask_.mutable_data_ptr<float>(), groups(pass), random_);
+    kernels::draw_mask(rule_, mask_.mutable_data_ptr<float>(), groups(pass), random_);
     kernels::apply_mask(mask_.const_data_ptr<float>(), pass.input, pass.output, groups(pass), group_);
   }
   float* backward(const FusedPass& pass, float* gradient, float* /*spare*/) override {
@@ -32,7 +28,7 @@ class FusedDropout final : public FusedLayer {
  private:
   [[nodiscard]] std::size_t groups(const FusedPass& pass) const { return pass.rows * output().numel() / group_; }
 
-  double p_;
+  kernels::DropoutRule rule_;
   std::size_t group_;
   at::Tensor mask_;
   std::uint64_t random_;
@@ -40,12 +36,12 @@ class FusedDropout final : public FusedLayer {
 
 }  // namespace
 
-std::unique_ptr<FusedLayer> make_fused_dropout(const LayerSpec& spec, const SampleShape& input,
-                                               std::size_t batch_size) {
-  const bool drops_channels = spec.kind == LayerSpec::Kind::dropout2d;
-  if (drops_channels && !input.is_image) return nullptr;
-  const std::size_t group = drops_channels ? input.height * input.width : 1;
-  return std::make_unique<FusedDropout>(spec.number("p"), input, group, batch_size);
+std::unique_ptr<FusedLayer> make_fused_dropout(const FusedLayerPlan& plan, std::size_t batch_size) {
+  return std::make_unique<FusedDropout>(plan, batch_size);
+}
+
+std::uint64_t draw_seed() {
+  return static_cast<std::uint64_t>(at::empty({1}, at::kLong).random_().item<std::int64_t>());
 }
 
 }  // namespace hogpen::detail

@@ -1,7 +1,7 @@
-#include <optional>
-#include <utility>
+#include <algorithm>
+#include <limits>
 
-#include "kernels/dense_cuda.h"
+#include "models/fused_gpu_stage.h"
 #include "models/fused_layers.h"
 #include "models/gpu_step.h"
 #include "runtime/core/error.h"
@@ -12,49 +12,22 @@
 namespace hogpen {
 namespace {
 
-using kernels::Activated;
-using kernels::Activation;
-using kernels::DenseInput;
-using kernels::DenseShape;
+using detail::FusedLayerPlan;
+using detail::GpuStage;
+using detail::GpuStagePlan;
+using kernels::LayerInput;
 
-/// A linear layer, and the activation behind it.
-struct DenseLayer {
-  std::int64_t in = 0;
-  std::int64_t out = 0;
-  bool has_bias = false;
-  Activation activation = Activation::identity;
-};
-using DenseLayers = std::vector<DenseLayer>;
-
-/// The chain of layers that the text describes; none where it is something else.
-DenseLayers dense_layers(std::span<const LayerSpec> specs) {
-  DenseLayers layers;
-  for (const LayerSpec& spec : specs) {
-    const std::optional<Activation> activation = detail::activation_of(spec.kind);
-    if (spec.kind == LayerSpec::Kind::linear) {
-      layers.push_back({.in = spec.integer("in"), .out = spec.integer("out"), .has_bias = spec.integer("bias") != 0});
-    } else if (activation && !layers.empty() && layers.back().activation == Activation::identity) {
-      layers.back().activation = *activation;
-    } else if (spec.kind == LayerSpec::Kind::log_softmax && &spec == &specs.back()) {
-      // Cross-entropy takes logits, and is the same for their logarithmic softmax.
-    } else if (spec.kind != LayerSpec::Kind::flatten) {
-      return {};
-    }
+/// Throws: UsageError for more than the kernels count.
+void check_batch_size(std::span<const FusedLayerPlan> layers, std::int64_t batch_size) {
+  constexpr std::size_t kMost = std::numeric_limits<std::int32_t>::max();
+  for (const FusedLayerPlan& layer : layers) {
+    const std::size_t numel = std::max(layer.input.numel(), layer.output.numel());
+    if (numel <= kMost / static_cast<std::size_t>(batch_size)) continue;
+    throw UsageError(fmt::format("a batch of {} samples of {} numbers each, as a layer has them, is too large for the "
+                                 "fused engine on a GPU, which takes {} numbers",
+                                 batch_size, numel, kMost),
+                     fmt::format("choose a batch size of at most {}, or the engine autograd", kMost / numel));
   }
-  const bool ends_with_logits = !layers.empty() && layers.back().activation == Activation::identity;
-  return ends_with_logits ? layers : DenseLayers();
-}
-
-/// Whether the trainable parameters are those of the layers, in their order.
-bool are_all_there(const DenseLayers& layers, std::span<const at::Tensor> parameters) {
-  std::size_t next = 0;
-  const auto is_next = [&](c10::IntArrayRef shape) {
-    return next < parameters.size() && parameters[next++].sizes() == shape;
-  };
-  for (const DenseLayer& layer : layers) {
-    if (!is_next({layer.out, layer.in}) || (layer.has_bias && !is_next({layer.out}))) return false;
-  }
-  return next == parameters.size();
 }
 
 float* data_of(const at::Tensor& numbers) {
@@ -63,36 +36,30 @@ float* data_of(const at::Tensor& numbers) {
 
 class FusedGpuStep final : public GpuStep {
  public:
-  FusedGpuStep(const DenseLayers& layers, const SharedModel& model, const BatchBuffer& buffer, std::int64_t batch_size)
+  FusedGpuStep(std::span<const FusedLayerPlan> layers, const SharedModel& model, const BatchBuffer& buffer,
+               std::int64_t batch_size)
       : samples_on_gpu_(buffer.samples_on_gpu()),
         gpu_(samples_on_gpu_.device()),
         flat_gradient_(numbers(model.flat().numel())),
-        loss_(numbers(1)) {
+        loss_(numbers(1)),
+        random_(tensor_on_gpu(gpu_.index(), c10::ScalarType::Long, 1)) {
     const Dataset& data = buffer.data();
     const auto* const bytes = static_cast<const std::uint8_t*>(samples_on_gpu_.const_data_ptr());
     pixels_ = {.pixels = bytes, .scale = buffer.normalization().scale(), .shift = buffer.normalization().shift()};
     labels_ = bytes + data.size() * data.sample_numel();
-    std::size_t parameter = 0;
-    for (const DenseLayer& layer : layers) {
-      const at::Tensor& weight = model.parameters()[parameter];
-      const FlatSlice slice = model.slices()[parameter++];
-      Stage stage = {.layer = layer,
-                     .weight = data_of(weight),
-                     .weight_gradient = data_of(flat_gradient_) + slice.offset,
-                     .output = numbers(batch_size * layer.out),
-                     .gradient = numbers(batch_size * layer.out)};
-      if (layer.has_bias) {
-        stage.bias = data_of(model.parameters()[parameter]);
-        stage.bias_gradient = data_of(flat_gradient_) + model.slices()[parameter++].offset;
-      }
-      if (layer.activation == Activation::gelu) stage.before_activation = numbers(batch_size * layer.out);
-      stages_.push_back(std::move(stage));
-    }
-    stages_.back().gradient = stages_.back().output;  // the cross-entropy makes the one the other
     for (const FlatSlice& slice : model.slices()) {
       gradients_.push_back(view_in(flat_gradient_.storage(), c10::ScalarType::Float,
                                    static_cast<std::size_t>(slice.offset) * sizeof(float), slice.numel));
     }
+    const std::uint64_t seed = detail::draw_seed();
+    copy_to_gpu(random_.mutable_data_ptr(), &seed, sizeof(seed));
+    const std::vector<GpuStagePlan> plans = detail::plan_gpu_stages(layers);
+    for (const GpuStagePlan& plan : plans) add(plan, model, batch_size);
+    const auto first = std::find_if(plans.begin(), plans.end(), [](const auto& p) { return p.layer.parameters > 0; });
+    first_to_train_ = static_cast<std::size_t>(first - plans.begin());
+    std::size_t widest = 0;
+    for (const GpuStagePlan& plan : plans) widest = std::max(widest, plan.layer.output.numel());
+    for (at::Tensor& one : output_gradients_) one = numbers(batch_size * static_cast<std::int64_t>(widest));
   }
 
   GpuGradients enqueue(const at::Tensor& samples) override {
@@ -100,52 +67,38 @@ class FusedGpuStep final : public GpuStep {
     const auto* const numbers_of_samples = static_cast<const std::uint32_t*>(samples.const_data_ptr());
     auto* const stream = static_cast<CUstream_st*>(current_stream(gpu_));
     pixels_.samples = numbers_of_samples;
-    DenseInput input = pixels_;
-    for (const Stage& stage : stages_) {
-      kernels::linear_forward_cuda(input, stage.weight, stage.bias, stage.activated(), stage.shape(rows), stream);
-      input = {.values = data_of(stage.output)};
+    for (std::size_t i = 0; i < stages_.size(); ++i) stages_[i].forward(input_of(i), rows, stream);
+    float* gradient = stages_.back().output();  // the cross-entropy makes the one the other
+    launch(kernels::SoftmaxCrossEntropy{gradient, labels_, numbers_of_samples, data_of(loss_), rows,
+                                        stages_.back().layer().output.numel()},
+           stream);
+    for (std::size_t i = stages_.size(); i-- > first_to_train_;) {
+      stages_[i].differentiate(gradient, input_of(i), rows, stream);
+      if (i == first_to_train_) break;
+      float* const of_input = data_of(output_gradients_[i % 2]);
+      stages_[i].backward(gradient, stages_[i - 1], of_input, rows, stream);
+      gradient = of_input;
     }
-    const Stage& last = stages_.back();
-    kernels::softmax_cross_entropy_cuda(data_of(last.output), labels_, numbers_of_samples, data_of(loss_), rows,
-                                        static_cast<std::size_t>(last.layer.out), stream);
-    for (std::size_t i = stages_.size(); i-- > 0;) go_back(i, rows, stream);
+    if (random_numbers_ > 0) launch(kernels::SkipRandom{random_state(), random_numbers_}, stream);
     return {.loss = loss_, .gradients = gradients_};
   }
 
  private:
-  struct Stage {
-    DenseLayer layer;
-    const float* weight = nullptr;
-    const float* bias = nullptr;
-    float* weight_gradient = nullptr;
-    float* bias_gradient = nullptr;
-    at::Tensor before_activation;  // for gelu alone
-    at::Tensor output;
-    at::Tensor gradient;  // of what stood before the activation
-
-    [[nodiscard]] Activated activated() const {
-      return {.activation = layer.activation,
-              .z = before_activation.defined() ? data_of(before_activation) : nullptr,
-              .y = data_of(output)};
-    }
-    [[nodiscard]] DenseShape shape(std::size_t rows) const {
-      return {.rows = rows, .in = static_cast<std::size_t>(layer.in), .out = static_cast<std::size_t>(layer.out)};
-    }
-  };
-
-  void go_back(std::size_t i, std::size_t rows, CUstream_st* stream) const {
-    const Stage& stage = stages_[i];
-    DenseInput input = pixels_;
-    if (i > 0) {
-      const Stage& before = stages_[i - 1];
-      input = {.values = data_of(before.output)};
-      kernels::linear_backward_input_cuda(data_of(stage.gradient), stage.weight, before.activated(),
-                                          data_of(before.gradient), stage.shape(rows), stream);
-    }
-    kernels::linear_backward_weight_cuda(data_of(stage.gradient), input, stage.weight_gradient, stage.bias_gradient,
-                                         stage.shape(rows), stream);
+  void add(const GpuStagePlan& plan, const SharedModel& model, std::int64_t batch_size) {
+    const auto parameter = [&](std::size_t i) -> GpuStage::Parameter {
+      if (i >= plan.layer.parameters) return {};
+      const std::size_t place = plan.layer.first_parameter + i;
+      return {data_of(model.parameters()[place]), data_of(gradients_[place])};
+    };
+    stages_.emplace_back(plan, gpu_, batch_size, parameter(0), parameter(1),
+                         GpuStage::Random{random_state(), random_numbers_});
+    random_numbers_ += GpuStage::random_numbers(plan, batch_size);
   }
 
+  [[nodiscard]] LayerInput input_of(std::size_t stage) const {
+    return stage == 0 ? pixels_ : LayerInput{.values = stages_[stage - 1].output()};
+  }
+  [[nodiscard]] std::uint64_t* random_state() const { return static_cast<std::uint64_t*>(random_.mutable_data_ptr()); }
   [[nodiscard]] at::Tensor numbers(std::int64_t numel) const {
     return tensor_on_gpu(gpu_.index(), c10::ScalarType::Float, numel);
   }
@@ -155,23 +108,22 @@ class FusedGpuStep final : public GpuStep {
   at::Tensor flat_gradient_;           // laid out as SharedModel::flat, so that neighbours are updated as one
   std::vector<at::Tensor> gradients_;  // its parts
   at::Tensor loss_;
-  DenseInput pixels_;  // with the samples of the batch
+  at::Tensor random_;               // the state of dropouts' stream of random numbers
+  std::size_t random_numbers_ = 0;  // of a step
+  LayerInput pixels_;               // with the samples of the batch
   const std::uint8_t* labels_ = nullptr;
-  std::vector<Stage> stages_;
+  std::vector<GpuStage> stages_;
+  std::size_t first_to_train_ = 0;
+  at::Tensor output_gradients_[2];  // of a stage, and of the one before it
 };
 
 }  // namespace
 
-bool can_fuse_on_gpu(const SharedModel& model, const Dataset& data) {
-  const DenseLayers layers = dense_layers(layers_of(model.model()));
-  return !layers.empty() && layers.front().in == data.sample_numel() && layers.back().out >= data.classes() &&
-         are_all_there(layers, model.parameters());
-}
-
 std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer, std::int64_t batch_size) {
-  require(can_fuse_on_gpu(model, buffer.data()),
-          "the fused engine takes linear layers and activations alone on a GPU: this model is another");
-  return std::make_unique<FusedGpuStep>(dense_layers(layers_of(model.model())), model, buffer, batch_size);
+  const std::vector<FusedLayerPlan> layers = detail::plan_fused_layers(model, buffer.data());
+  require(!layers.empty(), "the fused engine does not take this model: see can_fuse");
+  check_batch_size(layers, batch_size);
+  return std::make_unique<FusedGpuStep>(layers, model, buffer, batch_size);
 }
 
 }  // namespace hogpen

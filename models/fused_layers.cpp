@@ -6,15 +6,15 @@
 
 namespace hogpen::detail {
 
-FusedParameters::FusedParameters(SharedModel& model) : values_(model.parameters()) {
+FusedParameters::FusedParameters(const SharedModel& model) : values_(model.parameters()) {
   for (const at::Tensor& parameter : values_) gradients_.push_back(at::empty(parameter.sizes(), at::kFloat));
 }
 
-FusedParameter FusedParameters::take(c10::IntArrayRef shape) {
-  if (next_ == values_.size() || values_[next_].sizes() != shape) return {};
-  const std::size_t i = next_++;
-  return {values_[i].mutable_data_ptr<float>(), gradients_[i].mutable_data_ptr<float>(),
-          static_cast<std::size_t>(values_[i].numel())};
+FusedParameter FusedParameters::of(const FusedLayerPlan& layer, std::size_t i) const {
+  if (i >= layer.parameters) return {};
+  const at::Tensor& values = values_[layer.first_parameter + i];
+  return {values.mutable_data_ptr<float>(), gradients_[layer.first_parameter + i].mutable_data_ptr<float>(),
+          static_cast<std::size_t>(values.numel())};
 }
 
 void FusedLayer::update(const FusedPass& pass, const float* gradient, double lr) {

@@ -3,29 +3,17 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "kernels/dense.h"
-#include "models/layer_spec.h"
+#include "models/fused_plan.h"
 #include "models/shared_model.h"
 
 // The layers of models/fused_step.cpp: fused_dense.cpp, fused_images.cpp and fused_dropout.cpp, a family each.
 namespace hogpen::detail {
-
-/// What a sample is between two layers: an image, or, once it is flat, a row of features.
-///
-/// Sharing: a value.
-struct SampleShape {
-  std::size_t channels = 0;
-  std::size_t height = 1;
-  std::size_t width = 1;
-  bool is_image = false;
-
-  [[nodiscard]] std::size_t numel() const noexcept { return channels * height * width; }
-};
 
 /// A trainable parameter in shared memory, and a worker's own gradient of it.
 ///
@@ -36,22 +24,23 @@ struct FusedParameter {
   std::size_t numel = 0;
 };
 
-/// The parameters of a model, handed out one after the other.
+/// The parameters of a model.
 ///
 /// Sharing: one object a worker. Owns: their gradients.
 class FusedParameters {
  public:
-  explicit FusedParameters(SharedModel& model);
+  explicit FusedParameters(const SharedModel& model);
 
-  /// The next one; null if it has another shape, as the successor of a frozen one, which is not among them, mostly has.
-  [[nodiscard]] FusedParameter take(c10::IntArrayRef shape);
-  [[nodiscard]] bool are_all_taken() const noexcept { return next_ == values_.size(); }
+  /// The layer's weight, or its bias; null if it has none.
+  [[nodiscard]] FusedParameter weight(const FusedLayerPlan& layer) const { return of(layer, 0); }
+  [[nodiscard]] FusedParameter bias(const FusedLayerPlan& layer) const { return of(layer, 1); }
   [[nodiscard]] const std::vector<at::Tensor>& gradients() const noexcept { return gradients_; }
 
  private:
+  [[nodiscard]] FusedParameter of(const FusedLayerPlan& layer, std::size_t i) const;
+
   std::span<const at::Tensor> values_;
   std::vector<at::Tensor> gradients_;
-  std::size_t next_ = 0;
 };
 
 /// A batch's way through a layer: input and output of all its samples, unchanged until the backward pass is done.
@@ -90,18 +79,15 @@ class FusedLayer {
   std::vector<FusedParameter> parameters_;
 };
 
-// Each returns null for a layer that cannot take such samples, or whose parameters are not all there.
-[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_linear(const LayerSpec& spec, const SampleShape& input,
-                                                            FusedParameters& parameters);
-/// None for a layer that is no activation.
-[[nodiscard]] std::optional<kernels::Activation> activation_of(LayerSpec::Kind kind) noexcept;
-[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_activation(const LayerSpec& spec, const SampleShape& input);
-[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_convolution(const LayerSpec& spec, const SampleShape& input,
-                                                                 FusedParameters& parameters);
-[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_max_pool(const LayerSpec& spec, const SampleShape& input,
-                                                              std::size_t batch_size);
+[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_linear(const FusedLayerPlan& plan,
+                                                            const FusedParameters& parameters);
+[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_activation(const FusedLayerPlan& plan);
+[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_convolution(const FusedLayerPlan& plan,
+                                                                 const FusedParameters& parameters);
+[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_max_pool(const FusedLayerPlan& plan, std::size_t batch_size);
 /// Its masks follow from LibTorch's generator of random numbers, which gives a seed when the layer is made.
-[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_dropout(const LayerSpec& spec, const SampleShape& input,
-                                                             std::size_t batch_size);
+[[nodiscard]] std::unique_ptr<FusedLayer> make_fused_dropout(const FusedLayerPlan& plan, std::size_t batch_size);
+/// Such a seed.
+[[nodiscard]] std::uint64_t draw_seed();
 
 }  // namespace hogpen::detail

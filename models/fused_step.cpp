@@ -6,58 +6,32 @@
 #include "kernels/dense.h"
 #include "models/fused_layers.h"
 #include "models/train_step.h"
+#include "runtime/core/error.h"
 
 namespace hogpen {
 namespace {
 
 using detail::FusedLayer;
+using detail::FusedLayerPlan;
 using detail::FusedParameters;
 using detail::FusedPass;
-using detail::SampleShape;
 using Layers = std::vector<std::unique_ptr<FusedLayer>>;
 
-std::unique_ptr<FusedLayer> make_layer(const LayerSpec& spec, const SampleShape& input, FusedParameters& parameters,
+std::unique_ptr<FusedLayer> make_layer(const FusedLayerPlan& plan, const FusedParameters& parameters,
                                        std::size_t batch_size) {
-  switch (spec.kind) {
+  switch (plan.kind) {
     case LayerSpec::Kind::linear:
-      return make_fused_linear(spec, input, parameters);
+      return make_fused_linear(plan, parameters);
     case LayerSpec::Kind::conv2d:
-      return make_fused_convolution(spec, input, parameters);
+      return make_fused_convolution(plan, parameters);
     case LayerSpec::Kind::max_pool2d:
-      return make_fused_max_pool(spec, input, batch_size);
+      return make_fused_max_pool(plan, batch_size);
     case LayerSpec::Kind::dropout:
     case LayerSpec::Kind::dropout2d:
-      return make_fused_dropout(spec, input, batch_size);
-    case LayerSpec::Kind::relu:
-    case LayerSpec::Kind::tanh:
-    case LayerSpec::Kind::sigmoid:
-    case LayerSpec::Kind::gelu:
-      return make_fused_activation(spec, input);
-    case LayerSpec::Kind::flatten:
-    case LayerSpec::Kind::log_softmax:
-      return nullptr;  // plan_layers has no need of any
+      return make_fused_dropout(plan, batch_size);
+    default:
+      return make_fused_activation(plan);
   }
-  return nullptr;
-}
-
-/// The layers that compute something; none for a model that `make_fused_step` does not take.
-Layers plan_layers(std::span<const LayerSpec> specs, SampleShape shape, std::size_t classes,
-                   FusedParameters& parameters, std::size_t batch_size) {
-  Layers layers;
-  for (const LayerSpec& spec : specs) {
-    if (spec.kind == LayerSpec::Kind::flatten) {
-      shape = {.channels = shape.numel()};
-      continue;
-    }
-    // Cross-entropy takes logits, and is the same for their logarithmic softmax.
-    if (spec.kind == LayerSpec::Kind::log_softmax && &spec == &specs.back()) break;
-    std::unique_ptr<FusedLayer> layer = make_layer(spec, shape, parameters, batch_size);
-    if (layer == nullptr) return {};
-    shape = layer->output();
-    layers.push_back(std::move(layer));
-  }
-  if (!parameters.are_all_taken() || shape.is_image || shape.numel() < classes) return {};
-  return layers;
 }
 
 at::Tensor numbers(std::size_t rows, std::size_t columns) {
@@ -130,20 +104,18 @@ class FusedStep final : public TrainStep {
 
 }  // namespace
 
+bool can_fuse(const SharedModel& model, const Dataset& data) {
+  return !detail::plan_fused_layers(model, data).empty();
+}
+
 std::unique_ptr<TrainStep> make_fused_step(SharedModel& model, BatchBuffer buffer, std::int64_t batch_size) {
-  const Dataset& data = buffer.data();
-  SampleShape shape = {.channels = static_cast<std::size_t>(data.sample_numel())};
-  if (model.model().takes_images) {
-    shape = {.channels = 1,
-             .height = static_cast<std::size_t>(data.height()),
-             .width = static_cast<std::size_t>(data.width()),
-             .is_image = true};
-  }
   const auto size = static_cast<std::size_t>(batch_size);
-  FusedParameters parameters(model);
-  Layers layers =
-      plan_layers(layers_of(model.model()), shape, static_cast<std::size_t>(data.classes()), parameters, size);
-  if (layers.empty()) return nullptr;
+  const FusedParameters parameters(model);
+  Layers layers;
+  for (const FusedLayerPlan& plan : detail::plan_fused_layers(model, buffer.data())) {
+    layers.push_back(make_layer(plan, parameters, size));
+  }
+  require(!layers.empty(), "the fused engine does not take this model: see can_fuse");
   return std::make_unique<FusedStep>(std::move(layers), parameters, std::move(buffer), size);
 }
 

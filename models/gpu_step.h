@@ -37,13 +37,10 @@ class GpuStep {
 /// By LibTorch's autograd: any module. Requires: `load_libtorch_cuda`.
 [[nodiscard]] std::unique_ptr<GpuStep> make_autograd_gpu_step(SharedModel& model, BatchBuffer buffer);
 
-/// Whether `make_fused_gpu_step` takes that model and data. Computes nothing.
-[[nodiscard]] bool can_fuse_on_gpu(const SharedModel& model, const Dataset& data);
-/// By hogpen's own kernels (kernels/dense_cuda.h), without LibTorch's: a model that `parse_model` made of linear
-/// layers, with at most an activation behind each but the last, with or without LogSoftmax at its end, and with each
-/// parameter trainable.
+/// By hogpen's own kernels (kernels/layers_cuda.h), without LibTorch's. The masks of dropouts follow from LibTorch's
+/// generator of random numbers, which gives a seed.
 ///
-/// Throws: UsageError for another model; CudaError.
+/// Throws: UsageError for a batch with a layer of 2³¹ numbers; CudaError. Requires: `can_fuse`.
 [[nodiscard]] std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer,
                                                            std::int64_t batch_size);
 

@@ -27,13 +27,11 @@ void check_workers(const TrainerOptions& options, std::size_t gpus) {
   }
 }
 
-void check_options(const TrainerOptions& options, Engine engine, std::size_t gpus) {
+void check_options(const TrainerOptions& options, std::size_t gpus) {
   require(options.mode != UpdateMode::locked, "on a GPU the modes are hogwild, atomic and sync, not {}",
           to_string(options.mode));
   require(options.replicas == Replicas::one, "on a GPU the workers train the parameters themselves, not replicas {}",
           to_string(options.replicas));
-  require(options.engine != Engine::fused || engine == Engine::fused,
-          "on a GPU the fused engine takes linear layers and activations alone: leave the engine to hogpen");
   check_workers(options, gpus);
 }
 
@@ -89,7 +87,7 @@ TrainDevice choose_device(const TrainerOptions& options, Engine engine, const Gp
   if (gpus.empty()) return {};
   const bool is_optional = options.device == "auto";
   try {
-    check_options(options, engine, gpus.size());
+    check_options(options, gpus.size());
     return {.gpus = gpus,
             .reason = "",
             .has_room_for_samples = check_gpus(gpus, options.launcher.workers_as, engine, needs)};

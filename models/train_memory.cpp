@@ -54,21 +54,13 @@ void check_fit(const Model& model, const Dataset& data) {
 }
 
 /// What computes the steps: asked once, before there is a worker.
-Engine resolve_engine(const TrainerOptions& options, SharedModel& model, const Dataset& data) {
+Engine resolve_engine(const TrainerOptions& options, const SharedModel& model, const Dataset& data) {
   if (options.step) return Engine::own;
   if (options.engine == Engine::autograd) return Engine::autograd;
-  const BatchBuffer buffer(data, data.normalization(), 1, model.model().takes_images);
-  if (make_fused_step(model, buffer, 1)) return Engine::fused;
+  if (can_fuse(model, data)) return Engine::fused;
   if (options.engine == Engine::automatic) return Engine::autograd;
   throw UsageError("the fused engine does not take this model",
                    "models/train_step.h says which it takes: leave the engine to hogpen, or say autograd");
-}
-
-/// The same on a GPU; there the fused engine takes fewer models.
-Engine resolve_engine_on_gpu(const TrainerOptions& options, const SharedModel& model, const Dataset& data) {
-  if (options.step) return Engine::own;
-  const bool is_to_fuse = options.engine != Engine::autograd && can_fuse_on_gpu(model, data);
-  return is_to_fuse ? Engine::fused : Engine::autograd;
 }
 
 TrainMemory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
@@ -78,8 +70,7 @@ TrainMemory make_memory(const ModelFactory& factory, const std::string& descript
   check_fit(model, data);
   const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
   SharedModel shared(std::move(model), parameters);
-  const TrainMemory::Facts facts{shared.flat().numel(), resolve_engine(options, shared, data),
-                                 resolve_engine_on_gpu(options, shared, data)};
+  const TrainMemory::Facts facts{shared.flat().numel(), resolve_engine(options, shared, data)};
   const auto specs = Optimizer::state_specs(options.optimizer, facts.flat_numel, optimizer_copies(options));
   TrainMemory memory{parameters, Arena::create("optimizer", specs), facts};
   if (!options.resume) return memory;

@@ -14,8 +14,7 @@ struct TrainMemory {
   Arena optimizer_state;
   struct Facts {
     std::int64_t flat_numel = 0;
-    Engine engine = Engine::automatic;         ///< what computes the steps: never automatic
-    Engine engine_on_gpu = Engine::automatic;  ///< the same where that is a GPU
+    Engine engine = Engine::automatic;  ///< what computes the steps: never automatic
   } facts;
 };
 

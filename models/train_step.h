@@ -68,8 +68,10 @@ class TrainStep {
 /// By LibTorch's autograd: any module.
 [[nodiscard]] std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer);
 
-/// By hogpen's own kernels, without autograd: a model that `parse_model` made, with each parameter trainable, and with
-/// LogSoftmax at its end alone. Null for another model, and for one that does not fit the data.
+/// Whether hogpen's own kernels compute steps of that model: one that `parse_model` made, with each parameter
+/// trainable, with LogSoftmax at its end alone, and fit for the data. Computes nothing.
+[[nodiscard]] bool can_fuse(const SharedModel& model, const Dataset& data);
+/// By these kernels, without autograd. Requires: `can_fuse`.
 [[nodiscard]] std::unique_ptr<TrainStep> make_fused_step(SharedModel& model, BatchBuffer buffer,
                                                          std::int64_t batch_size);
 

@@ -184,7 +184,7 @@ TrainResult Trainer::run() {
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
   detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
   const detail::TrainDevice device =
-      detail::choose_device(options_, memory.facts.engine_on_gpu, needs_of(memory, data_.train.samples(), options_));
+      detail::choose_device(options_, memory.facts.engine, needs_of(memory, data_.train.samples(), options_));
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -193,7 +193,7 @@ TrainResult Trainer::run() {
                  .options = options_,
                  .model = std::move(memory.model),
                  .optimizer_state = std::move(memory.optimizer_state),
-                 .engine = device.gpus.empty() ? memory.facts.engine : memory.facts.engine_on_gpu,
+                 .engine = memory.facts.engine,
                  .gpus = device.gpus,
                  .has_samples_on_gpus = device.has_room_for_samples,
                  .flat_numel = memory.facts.flat_numel,

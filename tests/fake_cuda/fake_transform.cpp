@@ -1,4 +1,4 @@
-// Lets a test pass for a hogpen that was built with CUDA kernels: see fake_kernels.cpp and fake_dense.cpp. The
+// Lets a test pass for a hogpen that was built with CUDA kernels: see fake_kernels.cpp and fake_layers.cpp. The
 // elementwise ones are not among them.
 #include <stdexcept>
 

@@ -12,7 +12,7 @@ namespace {
 
 std::vector<float> mask(double p, std::size_t n, std::uint64_t seed = 1) {
   std::vector<float> values(n);
-  draw_mask(p, values.data(), n, seed);
+  draw_mask(DropoutRule(p), values.data(), n, seed);
   return values;
 }
 
@@ -51,8 +51,8 @@ TEST(Dropout, EachCallAndEachSeedDrawsAnotherMaskAndTheSameSeedTheSame) {
   std::uint64_t state = 5;
   std::vector<float> first(101);
   std::vector<float> second(101);
-  draw_mask(0.5, first.data(), first.size(), state);
-  draw_mask(0.5, second.data(), second.size(), state);
+  draw_mask(DropoutRule(0.5), first.data(), first.size(), state);
+  draw_mask(DropoutRule(0.5), second.data(), second.size(), state);
   EXPECT_NE(first, second);
   EXPECT_EQ(first, mask(0.5, 101, 5));
   EXPECT_NE(first, mask(0.5, 101, 6));

@@ -44,7 +44,7 @@ SharedModel shared_model(const std::string& text) {
 bool is_taken(Model model) {
   const Dataset data = small_data();
   SharedModel shared = in_shared_memory(std::move(model));
-  return make_fused_step(shared, buffer_for(data, shared), kBatch) != nullptr;
+  return can_fuse(shared, data);
 }
 
 /// What a worker of its own does.
@@ -166,12 +166,13 @@ TEST_F(FusedStep, ALossThatIsNoNumberIsToldBeforeAnythingIsUpdated) {
 
 class FusedDropout : public FusedStep {
  protected:
-  static constexpr std::size_t kRows = 100;
+  static constexpr std::size_t kRows = 2000;
 
   /// What becomes of ones: the mask.
   std::vector<float> forward(const std::string& text) {
-    const Model model = parse_model(text + " Flatten");
-    layer_ = make_fused_dropout(layers_of(model)[0], kShape, kRows);
+    const SharedModel model = in_shared_memory(parse_model(text + " Flatten Linear(20,4)"));
+    const Dataset data = Dataset::synthetic(1, kShape.height, kShape.width, 4, 1);
+    layer_ = make_fused_dropout(detail::plan_fused_layers(model, data).at(0), kRows);
     return forward();
   }
   std::vector<float> forward() {
@@ -187,7 +188,7 @@ class FusedDropout : public FusedStep {
     return gradient;
   }
 
-  static constexpr detail::SampleShape kShape = {.channels = 20, .height = 4, .width = 5, .is_image = true};
+  static constexpr detail::SampleShape kShape = {.channels = 1, .height = 4, .width = 5, .is_image = true};
 
  private:
   std::unique_ptr<detail::FusedLayer> layer_;

@@ -1,6 +1,6 @@
-// The layers of dense_cuda.h against those of dense.h. Built twice: for a GPU, and with the same steps run by the host
-// (tests/fake_cuda/fake_dense.cpp), which shows that they are right, if not that a GPU does them so.
-#include "kernels/dense_cuda.h"
+// The layers of dense_cuda.h against those of dense.h and dropout.h. Built twice: for a GPU, and with the same steps
+// run by the host (tests/fake_cuda/fake_layers.cpp), which shows that they are right, if not that a GPU does them so.
+#include "kernels/layers_cuda.h"
 
 #include <gtest/gtest.h>
 
@@ -12,29 +12,12 @@
 #include <vector>
 
 #include "kernels/dense.h"
+#include "kernels/dropout.h"
 #include "kernels/pixels.h"
-#include "tests/kernels/device_array.h"
-#include "tests/kernels/random_numbers.h"
+#include "tests/kernels/layers_on_gpu.h"
 
 namespace hogpen::kernels {
 namespace {
-
-using Numbers = std::vector<float>;
-
-class DenseCuda : public testing::Test, protected RandomNumbers {
- protected:
-  DenseCuda() : RandomNumbers(11) {}
-  void SetUp() override {
-    if (!can_use_device_arrays()) GTEST_SKIP() << "no GPU";
-  }
-};
-
-void expect_near(std::span<const float> found, const Numbers& expected, double tolerance, const std::string& what) {
-  ASSERT_EQ(found.size(), expected.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    ASSERT_NEAR(found[i], expected[i], tolerance) << what << ", element " << i;
-  }
-}
 
 std::string text_of(const DenseShape& s) {
   return std::to_string(s.rows) + " x " + std::to_string(s.in) + " x " + std::to_string(s.out);
@@ -52,7 +35,7 @@ std::vector<DenseShape> shapes() {
   return all;
 }
 
-TEST_F(DenseCuda, ForwardIsTheCpus) {
+TEST_F(LayersOnGpu, ForwardIsTheCpus) {
   for (const DenseShape& s : shapes()) {
     const DeviceArray<float> x(numbers(s.rows * s.in));
     const DeviceArray<float> w(numbers(s.out * s.in));
@@ -61,14 +44,14 @@ TEST_F(DenseCuda, ForwardIsTheCpus) {
     Numbers expected(s.rows * s.out);
     for (const float* const bias : {b.data(), static_cast<float*>(nullptr)}) {
       linear_forward(x.data(), w.data(), bias, expected.data(), s.rows, s.in, s.out);
-      linear_forward_cuda({.values = x.data()}, w.data(), bias, {.y = y.data()}, s, nullptr);
+      launch(LinearForward{{.values = x.data()}, w.data(), bias, {.y = y.data()}, s}, nullptr);
       finish_device_work();
       expect_near(y.all(), expected, 2e-5, text_of(s));
     }
   }
 }
 
-TEST_F(DenseCuda, ABatchIsMadeOfThePixelsOfItsSamples) {
+TEST_F(LayersOnGpu, ABatchIsMadeOfThePixelsOfItsSamples) {
   constexpr DenseShape kShape = {.rows = 40, .in = 70, .out = 9};
   constexpr std::size_t kSamples = 13;
   DeviceArray<std::uint8_t> pixels(std::vector<std::uint8_t>(kSamples * kShape.in));
@@ -79,7 +62,7 @@ TEST_F(DenseCuda, ABatchIsMadeOfThePixelsOfItsSamples) {
   for (std::size_t row = 0; row < kShape.rows; ++row) {
     normalize(pixels.data() + samples.data()[row] * kShape.in, x.data() + row * kShape.in, kShape.in, 0.01F, -1.5F);
   }
-  const DenseInput input = {.pixels = pixels.data(), .samples = samples.data(), .scale = 0.01F, .shift = -1.5F};
+  const LayerInput input = {.pixels = pixels.data(), .samples = samples.data(), .scale = 0.01F, .shift = -1.5F};
   const DeviceArray<float> w(numbers(kShape.out * kShape.in));
   const DeviceArray<float> dy(numbers(kShape.rows * kShape.out));
   DeviceArray<float> y(Numbers(kShape.rows * kShape.out));
@@ -88,14 +71,14 @@ TEST_F(DenseCuda, ABatchIsMadeOfThePixelsOfItsSamples) {
   Numbers expected_dw(kShape.out * kShape.in);
   linear_forward(x.data(), w.data(), nullptr, expected_y.data(), kShape.rows, kShape.in, kShape.out);
   linear_backward_weight(dy.data(), x.data(), expected_dw.data(), nullptr, kShape.rows, kShape.in, kShape.out);
-  linear_forward_cuda(input, w.data(), nullptr, {.y = y.data()}, kShape, nullptr);
-  linear_backward_weight_cuda(dy.data(), input, dw.data(), nullptr, kShape, nullptr);
+  launch(LinearForward{input, w.data(), nullptr, {.y = y.data()}, kShape}, nullptr);
+  launch(LinearBackwardWeight{dy.data(), input, dw.data(), nullptr, kShape}, nullptr);
   finish_device_work();
   expect_near(y.all(), expected_y, 3e-5, "y");
   expect_near(dw.all(), expected_dw, 3e-5, "dw");
 }
 
-TEST_F(DenseCuda, BackwardIsTheCpus) {
+TEST_F(LayersOnGpu, BackwardIsTheCpus) {
   for (const DenseShape& s : shapes()) {
     const DeviceArray<float> x(numbers(s.rows * s.in));
     const DeviceArray<float> w(numbers(s.out * s.in));
@@ -108,8 +91,8 @@ TEST_F(DenseCuda, BackwardIsTheCpus) {
     Numbers expected_db(s.out);
     linear_backward_input(dy.data(), w.data(), expected_dx.data(), s.rows, s.in, s.out);
     linear_backward_weight(dy.data(), x.data(), expected_dw.data(), expected_db.data(), s.rows, s.in, s.out);
-    linear_backward_input_cuda(dy.data(), w.data(), {}, dx.data(), s, nullptr);
-    linear_backward_weight_cuda(dy.data(), {.values = x.data()}, dw.data(), db.data(), s, nullptr);
+    launch(LinearBackwardInput{dy.data(), w.data(), {}, dx.data(), s}, nullptr);
+    launch(LinearBackwardWeight{dy.data(), {.values = x.data()}, dw.data(), db.data(), s}, nullptr);
     finish_device_work();
     expect_near(dx.all(), expected_dx, 2e-5, "dx, " + text_of(s));
     expect_near(dw.all(), expected_dw, 3e-5, "dw, " + text_of(s));
@@ -117,7 +100,7 @@ TEST_F(DenseCuda, BackwardIsTheCpus) {
   }
 }
 
-TEST_F(DenseCuda, ActivationsAreComputedWithTheLayerBefore) {
+TEST_F(LayersOnGpu, ActivationsAreComputedWithTheLayerBefore) {
   constexpr DenseShape kShape = {.rows = 33, .in = 7, .out = 35};
   constexpr std::size_t kNumel = kShape.rows * kShape.out;
   constexpr DenseShape kNext = {.rows = kShape.rows, .in = kShape.out, .out = 5};
@@ -131,8 +114,8 @@ TEST_F(DenseCuda, ActivationsAreComputedWithTheLayerBefore) {
     DeviceArray<float> y(Numbers(kNumel, 0.0F));
     DeviceArray<float> dz(Numbers(kNumel, 0.0F));
     const Activated activated = {.activation = activation, .z = z.data(), .y = y.data()};
-    linear_forward_cuda({.values = x.data()}, w.data(), nullptr, activated, kShape, nullptr);
-    linear_backward_input_cuda(dy.data(), next_w.data(), activated, dz.data(), kNext, nullptr);
+    launch(LinearForward{{.values = x.data()}, w.data(), nullptr, activated, kShape}, nullptr);
+    launch(LinearBackwardInput{dy.data(), next_w.data(), activated, dz.data(), kNext}, nullptr);
     finish_device_work();
     Numbers expected_z(kNumel);
     Numbers expected_y(kNumel);
@@ -147,7 +130,7 @@ TEST_F(DenseCuda, ActivationsAreComputedWithTheLayerBefore) {
   }
 }
 
-TEST_F(DenseCuda, CrossEntropyAndItsGradientAreTheCpus) {
+TEST_F(LayersOnGpu, CrossEntropyAndItsGradientAreTheCpus) {
   for (const std::size_t rows : {1U, 64U, 300U}) {
     constexpr std::size_t kClasses = 11;
     Numbers expected = numbers(rows * kClasses);
@@ -163,22 +146,62 @@ TEST_F(DenseCuda, CrossEntropyAndItsGradientAreTheCpus) {
       expected_labels.push_back(labels.data()[i + 1]);
     }
     const double expected_loss = softmax_cross_entropy(expected.data(), expected_labels, kClasses);
-    softmax_cross_entropy_cuda(logits.data(), labels.data(), samples.data(), loss.data(), rows, kClasses, nullptr);
+    launch(SoftmaxCrossEntropy{logits.data(), labels.data(), samples.data(), loss.data(), rows, kClasses}, nullptr);
     finish_device_work();
     EXPECT_NEAR(loss.data()[0], expected_loss, 1e-5 * expected_loss);
     expect_near(logits.all(), expected, 1e-6, std::to_string(rows) + " rows");
   }
 }
 
-TEST_F(DenseCuda, ANaNStaysOneUpToTheLoss) {
+TEST_F(LayersOnGpu, DropoutDrawsTheCpusMasks) {
+  constexpr std::size_t kRows = 7;
+  for (const std::size_t group : {1U, 5U}) {
+    constexpr std::size_t kWidth = 45;
+    const std::size_t masked = kRows * kWidth / group;
+    const DropoutRule rule(0.3);
+    std::uint64_t expected_state = 17;
+    DeviceArray<std::uint64_t> state(std::vector<std::uint64_t>{expected_state});
+    Numbers mask(masked);
+    const DeviceArray<float> x(numbers(kRows * kWidth));
+    DeviceArray<float> y(Numbers(kRows * kWidth));
+    DeviceArray<float> dz(Numbers(kRows * kWidth));
+    const Numbers dy_numbers = numbers(kRows * kWidth);
+    const DeviceArray<float> dy(dy_numbers);
+    for (int step = 0; step < 2; ++step) {
+      draw_mask(rule, mask.data(), 11, expected_state);  // of another layer
+      draw_mask(rule, mask.data(), masked, expected_state);
+      Numbers expected_y(kRows * kWidth);
+      Numbers expected_dz(kRows * kWidth);
+      apply_mask(mask.data(), x.data(), expected_y.data(), masked, group);
+      apply_mask(mask.data(), dy_numbers.data(), expected_dz.data(), masked, group);
+      activation_forward(Activation::tanh, expected_y.data(), expected_y.data(), kRows * kWidth);
+      const DropoutMask on_gpu = {.rule = rule, .state = state.data(), .skipped = numbers_of_mask(11), .group = group};
+      launch(
+          DropoutForward{{.values = x.data()}, {.activation = Activation::tanh, .y = y.data()}, on_gpu, kRows, kWidth},
+          nullptr);
+      launch(DropoutBackward{dy.data(), on_gpu, {}, dz.data(), kRows * kWidth}, nullptr);
+      launch(SkipRandom{state.data(), numbers_of_mask(11) + numbers_of_mask(masked)}, nullptr);
+      finish_device_work();
+      expect_near(y.all(), expected_y, 1e-6, "y");
+      expect_near(dz.all(), expected_dz, 0.0, "dz");
+      EXPECT_EQ(state.data()[0], expected_state);
+    }
+  }
+}
+
+TEST_F(LayersOnGpu, ANaNStaysOneUpToTheLoss) {
   DeviceArray<float> x(Numbers{1.0F, std::numeric_limits<float>::quiet_NaN()});
   const DeviceArray<float> w(Numbers{1.0F, 2.0F, 3.0F, 4.0F});
   const DeviceArray<std::uint8_t> label(std::vector<std::uint8_t>{1});
   DeviceArray<float> y(Numbers(2));
   DeviceArray<float> loss(Numbers(1));
-  linear_forward_cuda({.values = x.data()}, w.data(), nullptr, {.activation = Activation::relu, .y = y.data()},
-                      {.rows = 1, .in = 2, .out = 2}, nullptr);
-  softmax_cross_entropy_cuda(y.data(), label.data(), nullptr, loss.data(), 1, 2, nullptr);
+  launch(LinearForward{{.values = x.data()},
+                       w.data(),
+                       nullptr,
+                       {.activation = Activation::relu, .y = y.data()},
+                       {.rows = 1, .in = 2, .out = 2}},
+         nullptr);
+  launch(SoftmaxCrossEntropy{y.data(), label.data(), nullptr, loss.data(), 1, 2}, nullptr);
   finish_device_work();
   EXPECT_TRUE(std::isnan(loss.data()[0]));
 }
