@@ -31,7 +31,7 @@ std::string epoch_of(double epoch, std::int64_t epochs) {
 }  // namespace
 
 ProgressView::ProgressView(Options options)
-    : epochs_(options.epochs), workers_(options.workers), line_(std::move(options.line)), began_(Clock::now()) {}
+    : epochs_(options.epochs), line_(std::move(options.line)), began_(Clock::now()) {}
 
 void ProgressView::update(const TrainProgress& progress) {
   if (!first_step_) {
@@ -55,12 +55,12 @@ std::string ProgressView::describe(const TrainProgress& progress) const {
   const std::int64_t total = std::max<std::int64_t>(progress.total_steps, 1);
   const std::int64_t done = std::clamp<std::int64_t>(progress.step, 0, total);
   const std::int64_t epoch = std::min(done / per_epoch + 1, epochs_);
-  const std::string workers = progress.workers_running == workers_
-                                  ? fmt::format("{}", workers_)
-                                  : fmt::format("{}/{}", progress.workers_running, workers_);
+  const std::string workers = progress.workers_running == progress.workers
+                                  ? fmt::format("{}", progress.workers)
+                                  : fmt::format("{}/{}", progress.workers_running, progress.workers);
   return fmt::format("epoch {}/{}  {:2} %  {} samples/s  loss {:.4f}  lr {:.4g}{}  {} worker{}", epoch, epochs_,
                      100 * done / total, abbreviate(progress.samples_per_second), unsigned_loss(progress.loss),
-                     progress.lr, time_left(progress), workers, workers_ == 1 ? "" : "s");
+                     progress.lr, time_left(progress), workers, progress.workers == 1 ? "" : "s");
 }
 
 std::string ProgressView::time_left(const TrainProgress& progress) const {

@@ -19,7 +19,6 @@ class ProgressView {
  public:
   struct Options {
     std::int64_t epochs = 1;
-    int workers = 1;
     StatusLine::Options line;
   };
   explicit ProgressView(Options options);
@@ -36,7 +35,6 @@ class ProgressView {
   [[nodiscard]] std::string time_left(const TrainProgress& progress) const;
 
   std::int64_t epochs_;
-  int workers_;
   StatusLine line_;
   Clock::time_point began_;
   std::optional<std::int64_t> first_step_;

@@ -73,10 +73,6 @@ void say_plan(const TrainArguments& arguments, const TrainerOptions& options, co
   std::string text = fmt::format("model    {}\n", arguments.model);
   text += fmt::format("data     {}: {} samples to train on, {} to test on\n", arguments.data,
                       with_separators(data.train.size()), with_separators(data.test.size()));
-  text += fmt::format(
-      "workers  {} {}, {}{}\n", arguments.workers,
-      arguments.workers == 1 ? (arguments.workers_as == "threads" ? "thread" : "process") : arguments.workers_as,
-      arguments.mode, replicas_of(options));
   text += fmt::format("training {} epoch{}, batches of {}, {}, learning rate {}{}\n", options.epochs,
                       plural(options.epochs), options.batch_size, arguments.optimizer, options.schedule.base_lr,
                       arguments.lr_schedule == "constant" ? "" : " (" + arguments.lr_schedule + ")");
@@ -129,6 +125,7 @@ nlohmann::json to_json(const TrainResult& result, const TrainerOptions& options)
       {"step", nullptr},
       {"checkpoint", nullptr},
       {"run_dir", fs::absolute(options.run_directory).lexically_normal().string()},
+      {"workers", result.workers},
       {"engine", to_string(result.engine)},
       {"device", result.device},
       {"why_no_gpu", nullptr},
@@ -197,17 +194,26 @@ std::string averages_of(const TrainStart& start, const TrainerOptions& options) 
                      plural(options.average_every));
 }
 
+std::string workers_text(const TrainStart& start, const TrainerOptions& options) {
+  const bool are_threads = options.launcher.workers_as == WorkersAs::threads;
+  return fmt::format("workers  {} {}{}, {}{}\n", start.workers, are_threads ? "thread" : "process",
+                     start.workers == 1 ? "" : (are_threads ? "s" : "es"), to_string(options.mode),
+                     replicas_of(options));
+}
+
 void say_start(const TrainStart& start, const TrainerOptions& options, int verbose) {
-  std::string text = fmt::format("engine   {}\n", to_string(start.engine));
+  std::string text = workers_text(start, options) + fmt::format("engine   {}\n", to_string(start.engine));
   if (start.device != "cpu") text += fmt::format("device   {}{}\n", start.device, averages_of(start, options));
   if (!start.why_no_gpu.empty()) text += fmt::format("device   CPUs: {}\n", start.why_no_gpu);
   text += fmt::format("memory   {} parameters in {}\n", with_separators(start.parameters), start.live_model.string());
-  if (verbose > 0) text += placement_text(start, options.launcher);
+  LauncherOptions launcher = options.launcher;
+  launcher.workers = start.workers;
+  if (verbose > 0) text += placement_text(start, launcher);
   write_stderr(text);
 }
 
 TrainResult run_trainer(const TrainArguments& arguments, const TrainerOptions& options, DatasetPair data) {
-  ProgressView view({.epochs = options.epochs, .workers = options.launcher.workers, .line = {.write = write_stderr}});
+  ProgressView view({.epochs = options.epochs, .line = {.write = write_stderr}});
   Trainer trainer([text = arguments.model] { return parse_model(text); }, arguments.model, std::move(data), options);
   if (!arguments.quiet) {
     trainer.on_start([&](const TrainStart& start) { say_start(start, options, arguments.verbose); });

@@ -20,8 +20,9 @@ constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
 
 CLI::Validator number_of_workers() {
   const auto check = [number = whole_number(1, kMostWorkers)](std::string& text) -> std::string {
-    if (text == "auto") text = std::to_string(usable_cpus());
-    return number(text);
+    if (text != "auto") return number(text);
+    text = "0";
+    return "";
   };
   return CLI::Validator(check, "");
 }
@@ -75,18 +76,20 @@ void add_task_options(CLI::App& parser, TrainArguments& a) {
 }
 
 void add_worker_options(CLI::App& parser, TrainArguments& a) {
-  a.workers = usable_cpus();
   Group group(parser, "Workers");
-  group.add("--workers,--nproc-per-node", a.workers, "N|auto", number_of_workers(),
-            "How many train the one model; auto, the default: as many as this process may use CPUs");
+  group
+      .add("--workers,--nproc-per-node", a.workers, "N|auto", number_of_workers(),
+           "How many train the one model; auto: as many as this process may use CPUs, or one for each GPU")
+      .default_str("auto");
   group.add("--workers-as", a.workers_as, "KIND", one_of({"processes", "threads"}),
             "processes (one that dies is replaced) or threads");
   group.add("--mode", a.mode, "MODE", one_of({"hogwild", "atomic", "locked", "sync"}),
             "How updates meet: hogwild (no lock), atomic (none is lost), locked, or sync (averaged; repeatable)");
-  group.add("--device", a.device, "DEVICE", device_name(),
-            "cpu; cuda or cuda:N (parameters and samples in that GPU's memory); cuda:N,M (a replica on each of these "
-            "GPUs, averaged every few steps; in mode sync one worker on each); or auto: a GPU if one can be used, else "
-            "CPUs, and says why. Not with mode locked");
+  group.add(
+      "--device", a.device, "DEVICE", device_name(),
+      "cpu; cuda or cuda:N (parameters and samples in that GPU's memory); cuda:N,M (a replica on each of these "
+      "GPUs, averaged every few steps; in mode sync one worker on each); or auto: the first GPU that can be used, "
+      "else CPUs, and says why. Not with mode locked");
   group.add("--engine", a.engine, "ENGINE", one_of({"auto", "fused", "autograd"}),
             "What computes a step: fused (own kernels, for models given as text), autograd (LibTorch, any model), or "
             "auto: fused where it can");

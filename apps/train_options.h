@@ -19,7 +19,7 @@ struct TrainArguments {
   std::int64_t batch_size = 64;
   std::uint64_t seed = 1;
 
-  int workers;  ///< as many as usable CPUs, found when the options are added
+  int workers = 0;  ///< 0: as many as there are GPUs or usable CPUs
   std::string workers_as = "processes";
   std::string mode = "hogwild";
   std::string engine = "auto";

@@ -12,18 +12,34 @@ using kernels::Activation;
 using kernels::LayerInput;
 using Kind = LayerSpec::Kind;
 
-std::size_t largest(std::int64_t batch_size) {
-  return static_cast<std::size_t>(batch_size);
-}
-
-/// In a whole batch.
-std::int64_t outputs(const FusedLayerPlan& layer, std::int64_t batch_size) {
-  return batch_size * static_cast<std::int64_t>(layer.output.numel());
-}
-
 /// Passes on what it gets.
 FusedLayerPlan no_dropout(const SampleShape& shape) {
   return {.kind = Kind::dropout, .input = shape, .output = shape};
+}
+
+kernels::ConvolutionShape convolution_of(const FusedLayerPlan& layer, std::size_t rows) {
+  return {.windows = layer.windows, .n = rows, .out = layer.output.channels};
+}
+
+/// What a stage has in the GPU's memory: how many numbers, each of four bytes.
+struct Numbers {
+  Numbers(const GpuStagePlan& plan, std::int64_t batch_size)
+      : output(batch_size * static_cast<std::int64_t>(plan.layer.output.numel())),
+        before_activation(plan.activation == Activation::gelu ? output : 0),
+        places(plan.layer.kind == Kind::max_pool2d ? output : 0) {
+    if (plan.layer.kind != Kind::conv2d) return;
+    const auto shape = convolution_of(plan.layer, static_cast<std::size_t>(batch_size));
+    const std::size_t sums = kernels::convolution_parts(shape) * shape.out * (shape.windows.taps() + 1);
+    part_sums = static_cast<std::int64_t>(sums);
+  }
+  std::int64_t output;
+  std::int64_t before_activation;
+  std::int64_t places;
+  std::int64_t part_sums = 0;
+};
+
+at::Tensor make(c10::Device gpu, c10::ScalarType dtype, std::int64_t numel) {
+  return numel == 0 ? at::Tensor() : tensor_on_gpu(gpu.index(), dtype, numel);
 }
 
 template <class T>
@@ -55,22 +71,21 @@ std::vector<GpuStagePlan> plan_gpu_stages(std::span<const FusedLayerPlan> layers
 GpuStage::GpuStage(const GpuStagePlan& plan, c10::Device gpu, std::int64_t batch_size, const Parameter& weight,
                    const Parameter& bias, const Random& random)
     : plan_(plan), weight_(weight), bias_(bias), random_(random) {
-  const std::int64_t numel = outputs(layer(), batch_size);
-  output_ = tensor_on_gpu(gpu.index(), c10::ScalarType::Float, numel);
-  if (plan.activation == Activation::gelu) {
-    before_activation_ = tensor_on_gpu(gpu.index(), c10::ScalarType::Float, numel);
-  }
-  if (layer().kind == Kind::max_pool2d) places_ = tensor_on_gpu(gpu.index(), c10::ScalarType::Int, numel);
-  if (layer().kind == Kind::conv2d) {
-    const kernels::ConvolutionShape shape = convolution(largest(batch_size));
-    const std::size_t sums = kernels::convolution_parts(shape) * shape.out * (shape.windows.taps() + 1);
-    part_sums_ = tensor_on_gpu(gpu.index(), c10::ScalarType::Float, static_cast<std::int64_t>(sums));
-  }
+  const Numbers numbers(plan, batch_size);
+  output_ = make(gpu, c10::ScalarType::Float, numbers.output);
+  before_activation_ = make(gpu, c10::ScalarType::Float, numbers.before_activation);
+  places_ = make(gpu, c10::ScalarType::Int, numbers.places);
+  part_sums_ = make(gpu, c10::ScalarType::Float, numbers.part_sums);
+}
+
+std::size_t GpuStage::needed_bytes(const GpuStagePlan& plan, std::int64_t batch_size) {
+  const Numbers numbers(plan, batch_size);
+  return 4 * static_cast<std::size_t>(numbers.output + numbers.before_activation + numbers.places + numbers.part_sums);
 }
 
 std::size_t GpuStage::random_numbers(const GpuStagePlan& plan, std::int64_t batch_size) {
   if (plan.layer.p == 0.0) return 0;
-  return kernels::numbers_of_mask(largest(batch_size) * plan.layer.output.numel() / plan.layer.group);
+  return kernels::numbers_of_mask(static_cast<std::size_t>(batch_size) * plan.layer.output.numel() / plan.layer.group);
 }
 
 Activated GpuStage::activated() const {
@@ -79,10 +94,6 @@ Activated GpuStage::activated() const {
 
 kernels::DenseShape GpuStage::dense(std::size_t rows) const {
   return {.rows = rows, .in = layer().input.numel(), .out = layer().output.numel()};
-}
-
-kernels::ConvolutionShape GpuStage::convolution(std::size_t rows) const {
-  return {.windows = layer().windows, .n = rows, .out = layer().output.channels};
 }
 
 kernels::DropoutMask GpuStage::mask() const {
@@ -97,8 +108,9 @@ void GpuStage::forward(const LayerInput& input, std::size_t rows, CUstream_st* s
     case Kind::linear:
       return launch(kernels::LinearForward{input, weight_.values, bias_.values, activated(), dense(rows)}, stream);
     case Kind::conv2d:
-      return launch(kernels::ConvolutionForward{input, weight_.values, bias_.values, activated(), convolution(rows)},
-                    stream);
+      return launch(
+          kernels::ConvolutionForward{input, weight_.values, bias_.values, activated(), convolution_of(layer(), rows)},
+          stream);
     case Kind::max_pool2d:
       return launch(kernels::MaxPoolForward{input, activated(), data_of<std::int32_t>(places_), layer().windows, rows},
                     stream);
@@ -114,7 +126,8 @@ void GpuStage::backward(const float* gradient, const GpuStage& before, float* be
     case Kind::linear:
       return launch(kernels::LinearBackwardInput{gradient, weight_.values, x, before_gradient, dense(rows)}, stream);
     case Kind::conv2d:
-      return launch(kernels::ConvolutionBackwardInput{gradient, weight_.values, x, before_gradient, convolution(rows)},
+      return launch(kernels::ConvolutionBackwardInput{gradient, weight_.values, x, before_gradient,
+                                                      convolution_of(layer(), rows)},
                     stream);
     case Kind::max_pool2d:
       return launch(
@@ -132,7 +145,7 @@ void GpuStage::differentiate(const float* gradient, const LayerInput& input, std
     launch(kernels::LinearBackwardWeight{gradient, input, weight_.gradient, bias_.gradient, dense(rows)}, stream);
   }
   if (layer().kind != Kind::conv2d) return;
-  const kernels::ConvolutionShape shape = convolution(rows);
+  const kernels::ConvolutionShape shape = convolution_of(layer(), rows);
   const std::size_t parts = kernels::convolution_parts(shape);
   auto* const sums = data_of<float>(part_sums_);
   launch(kernels::ConvolutionBackwardWeight{gradient, input, sums, parts, shape}, stream);

@@ -46,6 +46,8 @@ class GpuStage {
   [[nodiscard]] float* output() const { return static_cast<float*>(output_.mutable_data_ptr()); }
   /// How many random numbers it takes for a batch of so many.
   [[nodiscard]] static std::size_t random_numbers(const GpuStagePlan& plan, std::int64_t batch_size);
+  /// How much of the GPU's memory it has.
+  [[nodiscard]] static std::size_t needed_bytes(const GpuStagePlan& plan, std::int64_t batch_size);
 
   void forward(const kernels::LayerInput& input, std::size_t rows, CUstream_st* stream) const;
   /// `before_gradient` becomes the gradient of what stood before the activation of the stage `before`.
@@ -58,7 +60,6 @@ class GpuStage {
  private:
   [[nodiscard]] kernels::Activated activated() const;
   [[nodiscard]] kernels::DenseShape dense(std::size_t rows) const;
-  [[nodiscard]] kernels::ConvolutionShape convolution(std::size_t rows) const;
   [[nodiscard]] kernels::DropoutMask mask() const;
 
   GpuStagePlan plan_;

@@ -34,8 +34,17 @@ float* data_of(const at::Tensor& numbers) {
   return static_cast<float*>(numbers.mutable_data_ptr());
 }
 
+/// Numbers between two stages, of a sample.
+std::int64_t widest(std::span<const GpuStagePlan> plans) {
+  std::size_t numel = 0;
+  for (const GpuStagePlan& plan : plans) numel = std::max(numel, plan.layer.output.numel());
+  return static_cast<std::int64_t>(numel);
+}
+
 class FusedGpuStep final : public GpuStep {
  public:
+  static constexpr std::size_t kOutputGradients = 2;  // of a stage, and of the one before it
+
   FusedGpuStep(std::span<const FusedLayerPlan> layers, const SharedModel& model, const BatchBuffer& buffer,
                std::int64_t batch_size)
       : samples_on_gpu_(buffer.samples_on_gpu()),
@@ -57,9 +66,7 @@ class FusedGpuStep final : public GpuStep {
     for (const GpuStagePlan& plan : plans) add(plan, model, batch_size);
     const auto first = std::find_if(plans.begin(), plans.end(), [](const auto& p) { return p.layer.parameters > 0; });
     first_to_train_ = static_cast<std::size_t>(first - plans.begin());
-    std::size_t widest = 0;
-    for (const GpuStagePlan& plan : plans) widest = std::max(widest, plan.layer.output.numel());
-    for (at::Tensor& one : output_gradients_) one = numbers(batch_size * static_cast<std::int64_t>(widest));
+    for (at::Tensor& one : output_gradients_) one = numbers(batch_size * widest(plans));
   }
 
   GpuGradients enqueue(const at::Tensor& samples) override {
@@ -75,7 +82,7 @@ class FusedGpuStep final : public GpuStep {
     for (std::size_t i = stages_.size(); i-- > first_to_train_;) {
       stages_[i].differentiate(gradient, input_of(i), rows, stream);
       if (i == first_to_train_) break;
-      float* const of_input = data_of(output_gradients_[i % 2]);
+      float* const of_input = data_of(output_gradients_[i % kOutputGradients]);
       stages_[i].backward(gradient, stages_[i - 1], of_input, rows, stream);
       gradient = of_input;
     }
@@ -114,10 +121,18 @@ class FusedGpuStep final : public GpuStep {
   const std::uint8_t* labels_ = nullptr;
   std::vector<GpuStage> stages_;
   std::size_t first_to_train_ = 0;
-  at::Tensor output_gradients_[2];  // of a stage, and of the one before it
+  at::Tensor output_gradients_[kOutputGradients];
 };
 
 }  // namespace
+
+std::size_t fused_gpu_step_bytes(const SharedModel& model, const Dataset& data, std::int64_t batch_size) {
+  const std::vector<GpuStagePlan> plans = detail::plan_gpu_stages(detail::plan_fused_layers(model, data));
+  std::size_t bytes =
+      FusedGpuStep::kOutputGradients * static_cast<std::size_t>(batch_size * widest(plans)) * sizeof(float);
+  for (const GpuStagePlan& plan : plans) bytes += GpuStage::needed_bytes(plan, batch_size);
+  return bytes;
+}
 
 std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer, std::int64_t batch_size) {
   const std::vector<FusedLayerPlan> layers = detail::plan_fused_layers(model, buffer.data());

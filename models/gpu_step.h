@@ -43,6 +43,8 @@ class GpuStep {
 /// Throws: UsageError for a batch with a layer of 2³¹ numbers; CudaError. Requires: `can_fuse`.
 [[nodiscard]] std::unique_ptr<GpuStep> make_fused_gpu_step(SharedModel& model, const BatchBuffer& buffer,
                                                            std::int64_t batch_size);
+/// How much memory of the GPU that step has, beside the gradients.
+[[nodiscard]] std::size_t fused_gpu_step_bytes(const SharedModel& model, const Dataset& data, std::int64_t batch_size);
 
 /// For who makes one step at a time: `forward` computes both passes and waits for them. The gradients are those of the
 /// model's slices. Throws: CudaError.

@@ -98,6 +98,7 @@ std::optional<GpuTraining> GpuTraining::wait_for(const TrainPlan& plan, const Wo
   const std::size_t place = static_cast<std::size_t>(worker.rank()) % plan.gpus.size();
   while (plan.shared().gpus[place].are_ready.load() == 0) {
     if (worker.should_stop()) return {};
+    worker.beat();
     std::this_thread::sleep_for(kLookUp);
   }
   return open(plan, place);

@@ -63,6 +63,13 @@ Engine resolve_engine(const TrainerOptions& options, const SharedModel& model, c
                    "models/train_step.h says which it takes: leave the engine to hogpen, or say autograd");
 }
 
+/// A worker's gradients, and what its engine keeps if that is ours.
+std::size_t bytes_on_gpu(const TrainerOptions& options, Engine engine, const SharedModel& model, const Dataset& data) {
+  const std::size_t gradients = model.flat().nbytes();
+  if (engine != Engine::fused) return gradients;
+  return gradients + fused_gpu_step_bytes(model, data, std::min(options.batch_size, data.size()));
+}
+
 TrainMemory make_memory(const ModelFactory& factory, const std::string& description, const Dataset& data,
                         const TrainerOptions& options, const nlohmann::json& record) {
   at::manual_seed(options.seed);
@@ -70,7 +77,8 @@ TrainMemory make_memory(const ModelFactory& factory, const std::string& descript
   check_fit(model, data);
   const Arena parameters = share_memory(*model.module, {{"format", "pt"}, {"model", description}});
   SharedModel shared(std::move(model), parameters);
-  const TrainMemory::Facts facts{shared.flat().numel(), resolve_engine(options, shared, data)};
+  const Engine engine = resolve_engine(options, shared, data);
+  const TrainMemory::Facts facts{shared.flat().numel(), engine, bytes_on_gpu(options, engine, shared, data)};
   const auto specs = Optimizer::state_specs(options.optimizer, facts.flat_numel, optimizer_copies(options));
   TrainMemory memory{parameters, Arena::create("optimizer", specs), facts};
   if (!options.resume) return memory;

@@ -14,7 +14,8 @@ struct TrainMemory {
   Arena optimizer_state;
   struct Facts {
     std::int64_t flat_numel = 0;
-    Engine engine = Engine::automatic;  ///< what computes the steps: never automatic
+    Engine engine = Engine::automatic;    ///< what computes the steps: never automatic
+    std::size_t worker_bytes_on_gpu = 0;  ///< of a worker's own numbers, as far as they are known before
   } facts;
 };
 

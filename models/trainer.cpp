@@ -17,6 +17,7 @@
 #include "models/train_record.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
+#include "runtime/memory/limits.h"
 #include "runtime/process/stop_signals.h"
 
 namespace hogpen {
@@ -94,7 +95,8 @@ TrainProgress progress_of(const TrainPlan& plan, const ControlBlock& control, Sp
   progress.samples_per_second = speedometer.update(progress.samples);
   progress.loss = control.mean_loss();
   progress.lr = plan.options.schedule.at(progress.step);
-  for (int rank = 0; rank < control.workers(); ++rank) {
+  progress.workers = control.workers();
+  for (int rank = 0; rank < progress.workers; ++rank) {
     const WorkerState state = control.slot(rank).state.load();
     progress.workers_running += state == WorkerState::running || state == WorkerState::paused;
   }
@@ -117,18 +119,6 @@ void throw_if_diverged(const TrainPlan& plan) {
                                                  : "lower --lr, or skip bad batches with --on-nan skip");
 }
 
-/// Several GPUs each have their own numbers beside the training: twice the parameters for averages of replicas, once
-/// for sums of gradients.
-detail::GpuNeeds needs_of(const detail::TrainMemory& memory, const Segment& samples, const TrainerOptions& options) {
-  using detail::GpuTraining;
-  const bool is_sync = options.mode == UpdateMode::sync;
-  const std::size_t exchanged = is_sync ? 1 : gpus_named(options.device).size() > 1 ? 2 : 0;
-  const std::size_t exchanged_bytes = exchanged * static_cast<std::size_t>(memory.facts.flat_numel) * sizeof(float);
-  return {.state_bytes = GpuTraining::needed_bytes({memory.model.data().size(), memory.optimizer_state.data().size()}) +
-                         exchanged_bytes,
-          .samples_bytes = GpuTraining::needed_bytes({samples.size_bytes()})};
-}
-
 void say_where_samples_are(const TrainPlan& plan) {
   log(LogLevel::info, "the samples, {} MiB, stay in the host's memory: there is no room for them on {}",
       plan.data.train.samples().size_bytes() >> 20, device_of(plan.gpus));
@@ -148,6 +138,11 @@ void check_replicas(const TrainerOptions& options) {
 }
 
 }  // namespace
+
+struct Trainer::Settled {
+  detail::TrainDevice device;
+  detail::TrainMemory memory;
+};
 
 Trainer::Trainer(ModelFactory factory, std::string description, DatasetPair data, TrainerOptions options)
     : factory_(std::move(factory)),
@@ -182,9 +177,7 @@ TrainResult Trainer::run() {
   options_.schedule.check();
   const nlohmann::json record = options_.resume ? load_state(*options_.resume) : nlohmann::json::object();
   const std::uint64_t first_batch = detail::resume_from(record, description_, options_, per_epoch);
-  detail::TrainMemory memory = detail::make_train_memory(factory_, description_, data_.train, options_, record);
-  const detail::TrainDevice device =
-      detail::choose_device(options_, memory.facts.engine, needs_of(memory, data_.train.samples(), options_));
+  auto [device, memory] = settle(record);
   EvaluationPipe evaluations;
   TrainPlan plan{.factory = factory_,
                  .description = description_,
@@ -212,6 +205,7 @@ TrainResult Trainer::run() {
       plan.model.segment().mapping()->use_huge_pages() + plan.optimizer_state.segment().mapping()->use_huge_pages();
   if (on_start_) {
     on_start_({.engine = plan.engine,
+               .workers = options_.launcher.workers,
                .device = device_of(device.gpus),
                .why_no_gpu = device.reason,
                .parameters = numel(plan.model),
@@ -228,6 +222,23 @@ TrainResult Trainer::run() {
   return result;
 }
 
+Trainer::Settled Trainer::settle(const nlohmann::json& record) {
+  const std::size_t gpus = gpus_named(options_.device).size();
+  const bool is_to_choose_workers = options_.launcher.workers == 0;
+  const auto make_memory = [&] {
+    return detail::make_train_memory(factory_, description_, data_.train, options_, record);
+  };
+  if (is_to_choose_workers) options_.launcher.workers = gpus == 0 ? usable_cpus() : static_cast<int>(gpus);
+  detail::TrainMemory memory = make_memory();
+  detail::TrainDevice device =
+      detail::choose_device(options_, memory.facts.engine, detail::needs_of(options_, memory, data_.train.samples()));
+  if (is_to_choose_workers && device.gpus.empty() && gpus > 0) {
+    options_.launcher.workers = usable_cpus();
+    memory = make_memory();
+  }
+  return {std::move(device), std::move(memory)};
+}
+
 TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations,
                             Deadline::Clock::time_point called) {
   Launcher launcher(options_.launcher);
@@ -240,6 +251,7 @@ TrainResult Trainer::launch(const detail::TrainPlan& plan, detail::EvaluationPip
   const std::unique_ptr<const TrainPlan, decltype(release)> gpu_memory(&plan, release);
   TrainResult result;
   result.engine = plan.engine;
+  result.workers = options_.launcher.workers;
   result.device = device_of(plan.gpus);
   Speedometer speedometer;
   launcher.every(kTick, [&] {

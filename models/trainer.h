@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -28,6 +29,7 @@ struct Evaluation {
 /// What was settled before the first step.
 struct TrainStart {
   Engine engine = Engine::automatic;  ///< the one that computes the steps: never automatic
+  int workers = 0;
   std::string device;                 ///< "cpu", or "cuda:0,1" for these GPUs
   std::string why_no_gpu;             ///< where `TrainerOptions::device` was "auto", and there is none
   std::int64_t parameters = 0;        ///< how many, buffers included
@@ -43,6 +45,7 @@ struct TrainProgress {
   double samples_per_second = 0.0;  ///< over the latest second or so
   double loss = 0.0;                ///< mean of the workers' latest
   double lr = 0.0;
+  int workers = 0;
   int workers_running = 0;
 };
 
@@ -50,6 +53,7 @@ struct TrainResult {
   std::optional<Evaluation> evaluation;             ///< of the end; none when a second signal came before it was saved
   std::optional<std::filesystem::path> checkpoint;  ///< the last one; older than the end when there is no `evaluation`
   Engine engine = Engine::automatic;                ///< as in TrainStart
+  int workers = 0;                                  ///< likewise
   std::string device;                               ///< likewise
   std::string why_no_gpu;                           ///< likewise
   std::uint64_t samples = 0;
@@ -90,6 +94,9 @@ class Trainer {
   TrainResult run();
 
  private:
+  struct Settled;
+  /// Where to train, with how many workers, and the memory for it.
+  Settled settle(const nlohmann::json& record);
   TrainResult launch(const detail::TrainPlan& plan, detail::EvaluationPipe& evaluations,
                      Deadline::Clock::time_point called);
 

@@ -48,12 +48,12 @@ enum class OnNan {
 };
 
 struct TrainerOptions {
-  LauncherOptions launcher;
+  LauncherOptions launcher;  ///< with 0 workers: one for each GPU, or where there is none as many as CPUs may be used
   UpdateMode mode = UpdateMode::hogwild;
   Engine engine = Engine::automatic;
   /// "cpu"; "cuda" or "cuda:N": parameters, optimizer state and samples lie in that GPU's memory; "cuda:N,M": each of
-  /// these GPUs has them, and workers are dealt out to them by rank; "auto": a GPU if one can be used, else CPUs. With
-  /// `step` on a GPU, the caller's program loads what it uses of LibTorch's CUDA libraries.
+  /// these GPUs has them, and workers are dealt out to them by rank; "auto": the first GPU that can be used, else CPUs.
+  /// With `step` on a GPU, the caller's program loads what it uses of LibTorch's CUDA libraries.
   std::string device = "cpu";
   StepFactory step;  ///< computes the steps instead of an engine: `engine` is left automatic. See models/train_step.h
   Replicas replicas = Replicas::one;  ///< others with modes hogwild and atomic only

@@ -36,7 +36,10 @@ void Worker::wait_for_start() {
     header.started.store(1);
     futex_wake_all(header.started);
   }
-  while (header.started.load() == 0 && !should_stop()) futex_wait(header.started, 0, Deadline::after(kLookUp));
+  while (header.started.load() == 0 && !should_stop()) {
+    beat();
+    futex_wait(header.started, 0, Deadline::after(kLookUp));
+  }
   slot().state.store(WorkerState::running);
   beat();
   pause_point();
@@ -91,7 +94,7 @@ void Worker::pause_point(const std::function<void()>& before_pause) {
   }
 }
 
-void Worker::beat() noexcept {
+void Worker::beat() const noexcept {
   slot().heartbeat.store(Deadline::Clock::now().time_since_epoch().count(), kRelaxed);
 }
 

@@ -48,10 +48,10 @@ class Worker {
   /// A step boundary: call it between one step and the next. Waits here while a pause is asked for; `before_pause` is
   /// called first, so that whoever paused the workers finds its work done.
   void pause_point(const std::function<void()>& before_pause = {});
+  /// Tells that it is no stalled worker, while it waits between two steps for what others do.
+  void beat() const noexcept;
 
  private:
-  void beat() noexcept;
-
   ControlBlock& control_;
   int rank_;
 };

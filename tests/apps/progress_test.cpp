@@ -21,6 +21,7 @@ const TrainProgress kProgress = {.step = 250,
                                  .samples_per_second = 102'400.0,
                                  .loss = 0.41234,
                                  .lr = 0.05,
+                                 .workers = 4,
                                  .workers_running = 4};
 
 /// A view that writes into a string, on a terminal that the test describes.
@@ -28,7 +29,6 @@ struct Screen {
   explicit Screen(Terminal shape, std::chrono::milliseconds plain_period = 10s)
       : terminal(shape),
         view({.epochs = 10,
-              .workers = 4,
               .line = {.terminal = [this] { return terminal; },
                        .write = [this](std::string_view text) { written += text; },
                        .plain_period = plain_period}}) {}

@@ -34,27 +34,30 @@ int fake_gpus() {
   return number_in("FAKE_GPUS");
 }
 
-void kill_if_asked(int call) {
-  const char* const wish = std::getenv("FAKE_KILL");
+/// What stands behind "NAME:" in the variable, where that is the name of this process; null for another.
+const char* wish_for_me(const char* variable) {
+  const char* const wish = std::getenv(variable);
   std::array<char, 16> name{};
   ::prctl(PR_GET_NAME, name.data());
   const std::size_t length = std::strlen(name.data());
-  if (!wish || std::strncmp(wish, name.data(), length) != 0 || wish[length] != ':') return;
+  if (!wish || std::strncmp(wish, name.data(), length) != 0 || wish[length] != ':') return nullptr;
+  return wish + length + 1;
+}
+
+void wait_if_asked() {
+  if (const char* const milliseconds = wish_for_me("FAKE_DELAY")) ::usleep(1000 * std::atoi(milliseconds));
+}
+
+void kill_if_asked(int call) {
+  const char* const wish = wish_for_me("FAKE_KILL");
   char* file = nullptr;
-  if (std::strtol(wish + length + 1, &file, 10) != call) return;
+  if (!wish || std::strtol(wish, &file, 10) != call) return;
   if (::open(file + 1, O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0) ::raise(SIGKILL);
 }
 
 std::size_t gpu_bytes() {
   const char* const text = std::getenv("FAKE_BYTES");
   return text ? std::strtoull(text, nullptr, 10) : kGpuBytes;
-}
-
-std::size_t bytes_in_use() {
-  std::size_t bytes = 0;
-  for (const auto& [handle, fd] : driver().allocations) bytes += size_of(fd);
-  for (const auto& [address, fd] : driver().plain) bytes += size_of(fd);
-  return bytes;
 }
 
 }  // namespace
@@ -83,6 +86,7 @@ Call begin_call() {
     std::abort();
   }
   const int call = ++d.calls;
+  wait_if_asked();
   kill_if_asked(call);
   return {std::move(lock), call == d.failing_call ? unknown : success};
 }
@@ -95,8 +99,17 @@ bool has_descriptors() {
   return std::getenv("FAKE_NO_DESCRIPTORS") == nullptr;
 }
 
+/// By this process.
+std::size_t bytes_in_use(int device) {
+  std::size_t bytes = 0;
+  const auto add = [&](int fd) { bytes += device_of_memory(fd) == device ? size_of(fd) : 0; };
+  for (const auto& [handle, fd] : driver().allocations) add(fd);
+  for (const auto& [address, fd] : driver().plain) add(fd);
+  return bytes;
+}
+
 int make_memory(int device, std::size_t size) {
-  if (size > gpu_bytes() - bytes_in_use()) return -out_of_memory;
+  if (size > gpu_bytes() - bytes_in_use(device)) return -out_of_memory;
   const int fd = ::memfd_create((kName + std::to_string(device)).c_str(), MFD_CLOEXEC);
   return fd < 0 || ::ftruncate(fd, static_cast<off_t>(size)) != 0 ? -unknown : fd;
 }
@@ -233,7 +246,7 @@ int cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
   const Call call = begin_call();
   if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
-  *free_bytes = gpu_bytes() - bytes_in_use();
+  *free_bytes = gpu_bytes() - bytes_in_use(current_device());
   *total_bytes = gpu_bytes();
   return success;
 }

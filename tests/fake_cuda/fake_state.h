@@ -15,6 +15,7 @@
 // a forked child ends the process. The environment of the process decides what it is like:
 //   FAKE_GPUS            how many GPUs there are; negative is the error with which cuInit fails
 //   FAKE_FIRST_GPU       which GPU of the machine is number 0 here, as CUDA_VISIBLE_DEVICES decides
+//   FAKE_DELAY           NAME:N: each call of a process of that name takes so many milliseconds
 //   FAKE_KILL            NAME:N:FILE: the first process of that name kills itself at its N-th call, and makes FILE
 //   FAKE_BYTES           how much memory a GPU has, if not 1 GiB
 //   FAKE_NO_DESCRIPTORS  set: no virtual memory management, as on a driver that has none

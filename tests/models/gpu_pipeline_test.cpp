@@ -117,7 +117,7 @@ TEST_F(GpuPipelineTest, ABatchOfMoreNumbersThanTheKernelsCountIsRefused) {
 
 TEST_F(GpuPipelineTest, SamplesForWhichThereIsNoRoomAreReadFromTheHost) {
   alone([&] {
-    ::setenv("FAKE_BYTES", std::to_string(5 << 20).c_str(), 1);  // two pieces, and what is private
+    ::setenv("FAKE_BYTES", std::to_string(8 << 20).c_str(), 1);  // two pieces, and what each worker has
     const DatasetPair data = {Dataset::synthetic(60'000, 8, 8, 4, 1), Dataset::synthetic(400, 8, 8, 4, 2)};
     for (const WorkersAs kind : {WorkersAs::processes, WorkersAs::threads}) {
       TrainerOptions some = options("cuda:0");

@@ -14,6 +14,8 @@
 #include "models/train_device.h"
 #include "models/train_step.h"
 #include "runtime/core/error.h"
+#include "runtime/memory/limits.h"
+#include "tests/expect_throw.h"
 #include "tests/models/gpu_training.h"
 
 namespace hogpen {
@@ -171,6 +173,63 @@ TEST_F(GpuTraining, SaysHowMuchMemoryIsWanting) {
       EXPECT_STREQ(error.what(), "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     }
     EXPECT_EQ(detail::choose_device(some, Engine::own, {.state_bytes = std::size_t{1} << 30}).gpus, std::vector{1});
+  });
+}
+
+TEST_F(GpuTraining, CountsWhatEachWorkerHas) {
+  alone([&] {
+    TrainerOptions some = options("workers");
+    some.launcher.workers = 3;
+    const std::size_t quarter = std::size_t{1} << 28;
+    const auto choose = [&](std::size_t samples, std::size_t worker) {
+      return detail::choose_device(some, Engine::own,
+                                   {.state_bytes = quarter, .samples_bytes = samples, .worker_bytes = worker});
+    };
+    EXPECT_TRUE(choose(3 * quarter, 0).has_room_for_samples);
+    EXPECT_FALSE(choose(3 * quarter, 1).has_room_for_samples);
+    EXPECT_FALSE(choose(1, quarter).has_room_for_samples);
+    expect_throw<DeviceError>("this training needs 1280 MiB", [&] { (void)choose(0, quarter + quarter / 3 + 1); });
+  });
+}
+
+TEST_F(GpuTraining, AutoTakesTheFirstGpuThatCanBeUsed) {
+  alone([&] {
+    TrainerOptions some = options("full");
+    some.launcher.workers_as = WorkersAs::threads;  // They are one process with the test, in which GPU 0 is full.
+    some.device = "auto";
+    const detail::GpuNeeds needs = {.state_bytes = std::size_t{1} << 29};
+    EXPECT_EQ(detail::choose_device(some, Engine::own, needs).gpus, std::vector{0});
+    const auto other = DeviceMemory::create(0, std::size_t{3} << 28);
+    EXPECT_EQ(detail::choose_device(some, Engine::own, needs).gpus, std::vector{1});
+    some.device = "cuda";
+    EXPECT_THROW((void)detail::choose_device(some, Engine::own, needs), DeviceError);
+  });
+}
+
+TEST_F(GpuTraining, HasAWorkerForEachGpuIfNobodySaysHowMany) {
+  alone([&] {
+    TrainerOptions some = options("one");
+    some.launcher.workers = 0;
+    EXPECT_EQ(trainer(some).run().workers, 1);
+  });
+  alone([&] {
+    ::setenv("FAKE_GPUS", "0", 1);
+    TrainerOptions some = options("cpus");
+    some.launcher.workers = 0;
+    some.device = "auto";
+    some.step = {};
+    const TrainResult result = trainer(some).run();
+    EXPECT_EQ(result.device, "cpu");
+    EXPECT_EQ(result.workers, usable_cpus());
+  });
+}
+
+TEST_F(GpuTraining, AWorkerThatWaitsForTheKeeperIsNotStalled) {
+  alone([&] {
+    TrainerOptions some = options("slow");
+    some.launcher.stall_timeout = 100ms;
+    ::setenv("FAKE_DELAY", "hogpen-keeper:20", 1);  // So it is ready long after 100 ms.
+    EXPECT_TRUE(trainer(some).run().launch.deaths.empty());
   });
 }
 
