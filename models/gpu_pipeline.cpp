@@ -1,11 +1,6 @@
 #include "models/gpu_pipeline.h"
 
-#include <c10/util/Exception.h>
-
 #include <cstring>
-#include <exception>
-#include <stdexcept>
-#include <utility>
 
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -26,12 +21,13 @@ GpuPipeline::Slot::Slot(int gpu, std::size_t batch_size)
     : memory(CudaBuffer::Place::host, gpu, staged_bytes(batch_size) + sizeof(float)) {}
 
 GpuPipeline::GpuPipeline(const SharedModel& model, std::int64_t batch_size, Optimizer& optimizer,
-                         const StepMaker& make_step)
+                         const GpuStepMaker& make_step)
     : model_(model),
       gpu_(model.flat().device()),
       batch_size_(static_cast<std::size_t>(batch_size)),
       optimizer_(optimizer),
-      stream_(gpu_) {
+      stream_(gpu_),
+      steps_(gpu_, [this](std::size_t samples) { return enqueue(samples); }) {
   const int gpu = gpu_.index();
   for (std::size_t i = 0; i < kMostOnTheirWay; ++i) slots_.push_back(std::make_unique<Slot>(gpu, batch_size_));
   staged_ = tensor_on_gpu(gpu, c10::ScalarType::Byte, static_cast<std::int64_t>(staged_bytes(batch_size_)));
@@ -60,9 +56,8 @@ void GpuPipeline::begin(std::span<const std::uint32_t> samples, double lr) {
   std::memcpy(staged + kSamplesAt, samples.data(), samples.size_bytes());
   const cuda::Stream stream = current_stream(gpu_);
   enqueue_copy_to_gpu(staged_.mutable_data_ptr(), staged, staged_bytes(samples.size()), stream);
-  Captured& captured = captured_[samples.size()];
-  launch(captured, samples.size());
-  enqueue_copy_from_gpu(loss_in(slot), captured.made.loss.const_data_ptr(), sizeof(float), stream);
+  const GpuGradients& made = steps_.launch(samples.size());
+  enqueue_copy_from_gpu(loss_in(slot), made.loss.const_data_ptr(), sizeof(float), stream);
   slot.done.record(stream);
   ++begun_;
 }
@@ -75,16 +70,6 @@ double GpuPipeline::finish() {
   return *loss_in(slot);
 }
 
-void GpuPipeline::launch(Captured& captured, std::size_t samples) {
-  const bool is_first = !captured.made.loss.defined();
-  if (!is_first && !captured.graph && can_capture_) capture(captured, samples);
-  if (captured.graph) {
-    captured.graph->launch(current_stream(gpu_));
-  } else {
-    captured.made = enqueue(samples);
-  }
-}
-
 GpuGradients GpuPipeline::enqueue(std::size_t samples) {
   const at::Tensor numbers =
       view_in(staged_.storage(), c10::ScalarType::Int, kSamplesAt, static_cast<std::int64_t>(samples));
@@ -93,24 +78,6 @@ GpuGradients GpuPipeline::enqueue(std::size_t samples) {
                      {.loss = static_cast<const float*>(made.loss.const_data_ptr()),
                       .lr = static_cast<const double*>(staged_.const_data_ptr())});
   return made;
-}
-
-// What LibTorch says of a step that cannot be captured, as one that draws random numbers, comes as an exception.
-void GpuPipeline::capture(Captured& captured, std::size_t samples) {
-  const auto give_up = [&](const char* why) {
-    log(LogLevel::warning, "steps on GPU {} are launched kernel by kernel, since they cannot be captured: {}",
-        gpu_.index(), why);
-    can_capture_ = false;
-  };
-  try {
-    GpuGradients made;
-    captured.graph.emplace(current_stream(gpu_), [&] { made = enqueue(samples); });
-    captured.made = std::move(made);
-  } catch (const c10::Error& error) {
-    give_up(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    give_up(error.what());
-  }
 }
 
 }  // namespace hogpen

@@ -4,13 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
+#include "models/captured_steps.h"
 #include "models/gpu_step.h"
 #include "models/optimizer.h"
 #include "runtime/memory/cuda_buffer.h"
@@ -31,10 +29,8 @@ class GpuPipeline {
   /// Steps that may be on their way: one computes, the others wait, so that the GPU need not.
   static constexpr std::size_t kMostOnTheirWay = 4;
 
-  using StepMaker = std::function<std::unique_ptr<GpuStep>()>;
-
   /// `make_step` is called when the thread has its own stream. Throws: CudaError; what `make_step` throws.
-  GpuPipeline(const SharedModel& model, std::int64_t batch_size, Optimizer& optimizer, const StepMaker& make_step);
+  GpuPipeline(const SharedModel& model, std::int64_t batch_size, Optimizer& optimizer, const GpuStepMaker& make_step);
   ~GpuPipeline();
 
   /// Sends a step on its way, on a batch of these samples. Requires: not `is_full`; at most `batch_size` samples.
@@ -55,18 +51,9 @@ class GpuPipeline {
     CudaBuffer memory;  // page-locked: the learning rate, the samples, and behind them the loss
     CudaEvent done;
   };
-  /// Steps on so many samples: the first is launched as it is, and so warms up what cannot be captured; then there is a
-  /// graph.
-  struct Captured {
-    std::optional<CudaGraph> graph;
-    GpuGradients made;  // to which the graph writes
-  };
-
   [[nodiscard]] Slot& slot_of(std::size_t step) { return *slots_[step % kMostOnTheirWay]; }
   [[nodiscard]] float* loss_in(Slot& slot) const noexcept;
-  void launch(Captured& captured, std::size_t samples);
   [[nodiscard]] GpuGradients enqueue(std::size_t samples);
-  void capture(Captured& captured, std::size_t samples);
 
   const SharedModel& model_;
   c10::Device gpu_;
@@ -76,8 +63,7 @@ class GpuPipeline {
   std::vector<std::unique_ptr<Slot>> slots_;
   at::Tensor staged_;  // on the GPU: learning rate and samples of the step that runs
   std::unique_ptr<GpuStep> step_;
-  std::map<std::size_t, Captured> captured_;  // by the number of samples
-  bool can_capture_ = true;
+  CapturedSteps steps_;
   std::size_t begun_ = 0;
   std::size_t finished_ = 0;
 };

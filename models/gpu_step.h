@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -46,9 +47,13 @@ class GpuStep {
 /// How much memory of the GPU that step has, beside the gradients.
 [[nodiscard]] std::size_t fused_gpu_step_bytes(const SharedModel& model, const Dataset& data, std::int64_t batch_size);
 
-/// For who makes one step at a time: `forward` computes both passes and waits for them. The gradients are those of the
-/// model's slices. Throws: CudaError.
-[[nodiscard]] std::unique_ptr<TrainStep> make_waiting_step(std::unique_ptr<GpuStep> step, const SharedModel& model,
+using GpuStepMaker = std::function<std::unique_ptr<GpuStep>()>;
+
+/// For who makes one step at a time: `forward` computes both passes, as one CUDA graph, and waits for them. The thread
+/// has a stream of its own from now on. The gradients are those of the model's slices.
+///
+/// Throws: CudaError; what `make_step` throws.
+[[nodiscard]] std::unique_ptr<TrainStep> make_waiting_step(const GpuStepMaker& make_step, const SharedModel& model,
                                                            std::int64_t batch_size);
 
 }  // namespace hogpen

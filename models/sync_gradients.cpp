@@ -31,7 +31,7 @@ class HostGradients final : public SyncGradients {
     }
   }
 
-  void add_up() override { group_->all_reduce(flat_, Reduction::sum, Deadline::after(kPatience)); }
+  void add_up() override { group_->all_reduce(flat_, Reduction::sum, Deadline::after(kPatienceInSync)); }
 
  private:
   static void put(const at::Tensor& gradient, float weight, const at::Tensor& to) {
@@ -80,7 +80,7 @@ class GpuGradients final : public SyncGradients {
   }
 
   void add_up() override {
-    if (group_->world_size() > 1) group_->all_reduce(flat_, Reduction::sum, Deadline::after(kPatience));
+    if (group_->world_size() > 1) group_->all_reduce(flat_, Reduction::sum, Deadline::after(kPatienceInSync));
   }
 
  private:
@@ -102,7 +102,7 @@ std::unique_ptr<SyncGradients> SyncGradients::make(const TrainPlan& plan, int ra
   } else {
     const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu));
     group = std::make_unique<NcclGroup>(memory, rank, NcclGroup::Options{.gpu = gpu, .stream = current_stream(device)},
-                                        Deadline::after(kPatience));
+                                        Deadline::after(kPatienceInSync));
   }
   return std::make_unique<GpuGradients>(std::move(group), gpu, plan.flat_numel, slices);
 }

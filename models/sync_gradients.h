@@ -13,7 +13,7 @@
 namespace hogpen::detail {
 
 /// How long a worker waits for one that is alive, until it ends the run: as long as torch.distributed's for gloo.
-constexpr std::chrono::minutes kPatience{30};
+constexpr std::chrono::minutes kPatienceInSync{30};
 
 /// A worker's gradients in mode sync, laid out as the flat parameters, and then the sum of all workers'. On CPUs they
 /// lie in the buffer of the worker's group in shared memory; on a GPU in its memory, and the group is one over NCCL.

@@ -20,7 +20,7 @@ class SyncTraining {
   void run() {
     const std::atomic<std::uint64_t>& cursor = worker_.control().header().cursor;
     if (worker_.rank() == 0) decide();
-    gradients_->group().barrier(Deadline::after(kPatience));
+    gradients_->group().barrier(Deadline::after(kPatienceInSync));
     while (plan_.shared().round_stop.load() == 0) {
       const std::uint64_t first = cursor.load();
       contribute(first);
@@ -30,7 +30,7 @@ class SyncTraining {
         advance_from(first);
         decide();
       }
-      gradients_->group().barrier(Deadline::after(kPatience));
+      gradients_->group().barrier(Deadline::after(kPatienceInSync));
       if (plan_.shared().round_pause.load() != 0) worker_.pause_point();
     }
   }

@@ -1,5 +1,4 @@
-#include <utility>
-
+#include "models/captured_steps.h"
 #include "models/gpu_step.h"
 #include "runtime/memory/cuda_buffer.h"
 #include "runtime/memory/cuda_stream.h"
@@ -10,36 +9,42 @@ namespace {
 
 class WaitingGpuStep final : public TrainStep {
  public:
-  WaitingGpuStep(std::unique_ptr<GpuStep> step, const SharedModel& model, std::int64_t batch_size)
-      : step_(std::move(step)),
-        gpu_(model.flat().device()),
-        samples_(tensor_on_gpu(gpu_.index(), c10::ScalarType::Int, batch_size)) {}
+  WaitingGpuStep(const GpuStepMaker& make_step, const SharedModel& model, std::int64_t batch_size)
+      : gpu_(model.flat().device()),
+        stream_(gpu_),
+        samples_(tensor_on_gpu(gpu_.index(), c10::ScalarType::Int, batch_size)),
+        step_(make_step()),
+        steps_(gpu_, [this](std::size_t samples) {
+          return step_->enqueue(
+              view_in(samples_.storage(), c10::ScalarType::Int, 0, static_cast<std::int64_t>(samples)));
+        }) {}
 
   double forward(std::span<const std::uint32_t> samples) override {
     use_gpu(gpu_.index());
     copy_to_gpu(samples_.mutable_data_ptr(), samples.data(), samples.size_bytes());
-    const auto count = static_cast<std::int64_t>(samples.size());
-    made_ = step_->enqueue(view_in(samples_.storage(), c10::ScalarType::Int, 0, count));
-    wait_for_current_stream(gpu_);
+    const GpuGradients& made = steps_.launch(samples.size());
+    stream_.wait();
     float loss = 0.0F;
-    copy_from_gpu(&loss, made_.loss.const_data_ptr(), sizeof(loss));
+    copy_from_gpu(&loss, made.loss.const_data_ptr(), sizeof(loss));
+    gradients_ = made.gradients;
     return loss;
   }
 
-  void backward() override { gradients_ = made_.gradients; }
+  void backward() override {}  // The graph has both passes.
 
  private:
-  std::unique_ptr<GpuStep> step_;
   c10::Device gpu_;
+  OwnStream stream_;
   at::Tensor samples_;
-  GpuGradients made_;
+  std::unique_ptr<GpuStep> step_;
+  CapturedSteps steps_;
 };
 
 }  // namespace
 
-std::unique_ptr<TrainStep> make_waiting_step(std::unique_ptr<GpuStep> step, const SharedModel& model,
+std::unique_ptr<TrainStep> make_waiting_step(const GpuStepMaker& make_step, const SharedModel& model,
                                              std::int64_t batch_size) {
-  return std::make_unique<WaitingGpuStep>(std::move(step), model, batch_size);
+  return std::make_unique<WaitingGpuStep>(make_step, model, batch_size);
 }
 
 }  // namespace hogpen

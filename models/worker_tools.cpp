@@ -31,11 +31,13 @@ bool has_pipeline(const TrainPlan& plan) {
 /// Null where a pipeline computes the steps.
 std::unique_ptr<TrainStep> make_step(const TrainPlan& plan, SharedModel& model, const std::optional<GpuTraining>& gpu) {
   if (has_pipeline(plan)) return nullptr;
+  const std::int64_t batch_size = batch_size_of(plan);
   BatchBuffer buffer = make_buffer(plan, model, gpu);
-  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size_of(plan));
-  if (!plan.gpus.empty()) return make_waiting_step(make_gpu_step(plan, model, buffer), model, batch_size_of(plan));
+  if (plan.engine == Engine::own) return plan.options.step(model, std::move(buffer), batch_size);
+  if (!plan.gpus.empty())
+    return make_waiting_step([&] { return make_gpu_step(plan, model, buffer); }, model, batch_size);
   if (plan.engine == Engine::autograd) return make_autograd_step(model, std::move(buffer));
-  return make_fused_step(model, std::move(buffer), batch_size_of(plan));
+  return make_fused_step(model, std::move(buffer), batch_size);
 }
 
 std::unique_ptr<GpuPipeline> make_pipeline(const TrainPlan& plan, SharedModel& model, Optimizer& optimizer,
