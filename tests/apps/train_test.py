@@ -100,12 +100,26 @@ class Results(hogpen.CommandTest):
         said = json.loads(result.stdout)
         self.assertEqual(said["device"], "cpu")
         self.assertRegex(said["why_no_gpu"], f"^{reason}")
-        result = self.run_hogpen("train", *hogpen.SMALL, "--run-dir=cuda", "--device=cuda", env=no_gpu)
-        self.assertEqual(result.returncode, 4)
-        self.assertRegex(result.stderr, "(?m)^hogpen: error: (the NVIDIA driver has no GPU|this hogpen was built without)")
-        self.assertRegex(result.stderr, "(?m)^hint: ")
-        self.assertFalse((self.directory / "cuda").exists())
         self.assertEqual(self.run_hogpen("train", "--device=gpu").returncode, 2)
+
+    def test_why_a_gpu_cannot_be_used_is_said_with_exit_code_4(self):
+        built = json.loads(self.succeed("info", "--json").stdout)["cuda"]["built"]
+        for device, fake, reason in (
+                ("cuda", {"FAKE_GPUS": 0}, "the NVIDIA driver has no GPU to offer"),
+                ("cuda", {"FAKE_GPUS": -999}, "the NVIDIA driver is there, but cuInit says: error 999"),
+                ("cuda:7", {"FAKE_GPUS": 2}, "there is no GPU 7: this machine has 2, numbered from 0"),
+                ("cuda", {"FAKE_GPUS": 1, "FAKE_BYTES": 1 << 20}, "GPU 0 has 1 MiB free, and this training needs"),
+                ("cuda", {"LD_LIBRARY_PATH": ""}, "no NVIDIA driver")):
+            with self.subTest(fake):
+                result = self.run_hogpen("train", *hogpen.SMALL, "--run-dir=cuda", "--device", device, "--engine=fused",
+                                         env={"LD_LIBRARY_PATH": hogpen.DRIVERS} | fake)
+                self.assertEqual(result.returncode, 4, result.stderr)
+                self.assertIn("hogpen: error: " + (reason if built else "this hogpen was built without CUDA kernels"),
+                              result.stderr)
+                self.assertIn("\nhint: ", result.stderr)
+                if not built:
+                    self.assertIn("\nhint: with nvcc 13: cmake --preset cuda\n", result.stderr)
+                self.assertFalse((self.directory / "cuda").exists())
 
     def test_what_gpus_do_not_take_is_refused(self):
         for options, says in (("--device=cuda:0,0",), "the device cuda:0,0 has GPU 0 twice"), \
