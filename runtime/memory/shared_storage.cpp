@@ -86,6 +86,18 @@ void require_inside(const StoragePlace& place, std::size_t size_bytes) {
   throw Error("a tensor of a message must lie in the memory that it names");
 }
 
+/// Uses no GPU, since nothing lies there.
+StoragePlace place_of_nothing(c10::Device device) {
+  if (!device.is_cuda()) return {};
+  return {.kind = StoragePlace::Kind::empty_on_gpu, .device = static_cast<std::uint64_t>(device.index())};
+}
+
+c10::Device device_of_nothing(const StoragePlace& place) {
+  if (place.size_bytes != 0) throw Error("a tensor of a message that lies nowhere must have no elements");
+  if (place.kind == StoragePlace::Kind::nowhere) return c10::DeviceType::CPU;
+  return {c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(place.device)};
+}
+
 void require_own_heap(const StoragePlace& place) {
   if (place.file == shared_heap_number()) return;
   throw Error("a tensor of a message lies in the shared heap of another family of processes",
@@ -169,7 +181,7 @@ bool is_in_shared_memory(const c10::Storage& storage) noexcept {
 
 StoragePlace place_of(const c10::Storage& storage) {
   if (const Keeper* keeper = keeper_of(storage)) return keeper->place;
-  if (storage.nbytes() == 0) return {};
+  if (storage.nbytes() == 0) return place_of_nothing(storage.device());
   const auto* data = static_cast<const std::byte*>(storage.data());
   if (storage.device().is_cuda()) {
     const auto memory = DeviceMemory::at(data);
@@ -215,8 +227,8 @@ void move_to_shared_memory(const c10::Storage& storage) {
 }
 
 c10::Storage storage_at(const StoragePlace& place) {
-  if (place.kind == StoragePlace::Kind::nowhere) {
-    return make_storage(0, at::DataPtr(nullptr, c10::DeviceType::CPU));
+  if (place.kind == StoragePlace::Kind::nowhere || place.kind == StoragePlace::Kind::empty_on_gpu) {
+    return make_storage(0, at::DataPtr(nullptr, device_of_nothing(place)));
   }
   {
     const std::lock_guard lock(known().mutex);

@@ -11,10 +11,10 @@ namespace hogpen {
 /// Where a storage lies in shared memory, in numbers that mean the same to every process of the family. A plain value,
 /// without padding.
 struct StoragePlace {
-  enum class Kind : std::uint64_t { nowhere, heap, segment, gpu };
+  enum class Kind : std::uint64_t { nowhere, heap, segment, gpu, empty_on_gpu };
 
   Kind kind = Kind::nowhere;
-  std::uint64_t device = 0;  ///< of a segment's file
+  std::uint64_t device = 0;  ///< of a segment's file; of an empty storage, the GPU's number
   std::uint64_t file = 0;    ///< its inode, or the number of the block's heap
   std::uint64_t block = 0;   ///< of the heap; of a GPU's memory, the one that stands for it
   std::uint64_t begin = 0;   ///< in the block or segment
@@ -22,7 +22,9 @@ struct StoragePlace {
   friend bool operator==(const StoragePlace&, const StoragePlace&) = default;
 };
 
-/// `nowhere` when the storage is not in shared memory, or is empty. GPU memory that others cannot find yet is posted.
+/// `nowhere` when the storage is not in shared memory, or is empty on the CPU. GPU memory that others cannot find yet
+/// is posted. An empty storage has no memory that says which GPU it is on: the number does, so processes that number
+/// their GPUs differently take it for another one's.
 ///
 /// Throws: what `post_segment` and `DeviceMemory::post` throw.
 [[nodiscard]] StoragePlace place_of(const c10::Storage& storage);

@@ -214,10 +214,22 @@ TEST_F(GpuTensor, ByHundredsLeaveNoDescriptorsBehind) {
 
 TEST_F(GpuTensor, WithoutElementsNeedsNoMemory) {
   Tensors queue;
-  EXPECT_EQ(exit_code_of(start([&] { queue.put(empty_shared({0, 3}, c10::ScalarType::Float, kGpu)); })), 0);
+  const c10::Device second(c10::DeviceType::CUDA, 1);
   EXPECT_EQ(exit_code_of(start([&] {
+              queue.put(empty_shared({0, 3}, c10::ScalarType::Float, kGpu));
+              queue.put(empty_shared({4, 0}, c10::ScalarType::Float, second));
+              queue.put(empty_shared({0}, c10::ScalarType::Float));
+            })),
+            0);
+  EXPECT_EQ(exit_code_of(start([&] {
+              ::setenv("FAKE_GPUS", "0", 1);  // to read it opens no GPU
               const at::Tensor tensor = get(queue);
               EXPECT_EQ(tensor.sizes(), c10::IntArrayRef({0, 3}));
+              EXPECT_EQ(tensor.device(), kGpu);
+              EXPECT_TRUE(tensor.is_cuda());
+              EXPECT_TRUE(is_shared(tensor));
+              EXPECT_EQ(get(queue).device(), second);
+              EXPECT_TRUE(get(queue).is_cpu());
             })),
             0);
 }
