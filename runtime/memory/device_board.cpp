@@ -47,7 +47,10 @@ SharedBlock post_device_memory(const DeviceShare& share) {
   SharedBlock block = SharedBlock::allocate(sizeof(Posted));
   const Posted posted = {.number = number_for(block.id()), .handle = share.handle};
   std::memcpy(block.data(), &posted, sizeof(posted));
-  if (share.fd) post_on_board(key_of(posted.number), share.fd.get());
+  if (share.fd && !post_on_board(key_of(posted.number), share.fd.get())) {
+    throw Error("too many pieces of GPU memory are shared with other processes at a time",
+                "put many tensors into one Arena on the GPU (Arena::on), or let go of those that nobody needs");
+  }
   return block;
 }
 
@@ -60,6 +63,11 @@ DeviceShare find_device_memory(const SharedBlock& block) {
   DeviceShare share = {.handle = posted.handle, .fd = {}};
   if (share.handle.way == DeviceHandle::Way::descriptor) {
     share.fd = find_on_board(key_of(posted.number));
+    if (!share.fd && !has_board()) {
+      throw Error(
+          "a program that was executed, as by PoolOptions::program, cannot receive CUDA tensors: use forked "
+          "workers, or send copies on the CPU");
+    }
     if (!share.fd) throw Error("the GPU memory of a tensor of a message is not on this process's board");
   }
   return share;

@@ -12,7 +12,7 @@ namespace hogpen::detail {
 
 /// Posts it. The memory stays as long as anybody has a share in the block that this returns.
 ///
-/// Throws: what `SharedBlock::allocate` and `post_on_board` throw.
+/// Throws: what `SharedBlock::allocate` and `post_on_board` throw; Error when the board is full.
 [[nodiscard]] SharedBlock post_device_memory(const DeviceShare& share);
 
 /// What was posted with that block. Throws: Error when the block is of something else.

@@ -122,16 +122,25 @@ void open_segment_board() {
 }
 
 void post_segment(const Mapping& mapping) {
-  post_on_board(mapping.file(), mapping.fd());
-}
-
-void post_on_board(FileId key, int fd) {
-  const int heap = shared_heap_fd();
-  if (!board().writing) throw Error("a program that has joined a shared heap cannot send Segments, only blocks of it");
-  const HeapLock lock(heap, HeapLock::Name::board);
-  if (find_under_lock(key) || write_note(key, fd)) return;
+  if (post_on_board(mapping.file(), mapping.fd())) return;
   throw Error("too many different Segments have been sent to other processes",
               "put more tensors into one Arena, or send tensors that lie in none");
+}
+
+bool post_on_board(FileId key, int fd) {
+  const int heap = shared_heap_fd();
+  if (!board().writing) {
+    throw Error(
+        "a program that was executed, as by PoolOptions::program, cannot send Segments or CUDA tensors: "
+        "use forked workers, or send copies on the CPU");
+  }
+  const HeapLock lock(heap, HeapLock::Name::board);
+  return find_under_lock(key) || write_note(key, fd);
+}
+
+bool has_board() {
+  (void)shared_heap_fd();  // which makes it
+  return static_cast<bool>(board().reading);
 }
 
 Fd find_on_board(FileId file) {

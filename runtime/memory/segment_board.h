@@ -21,10 +21,15 @@ void open_segment_board();
 /// Posts a Segment unless it is there. Throws: SystemError; Error when there is no board, or it is full.
 void post_segment(const Mapping& mapping);
 
-/// Posts any descriptor under a key that no file has. Throws: as above.
-void post_on_board(FileId key, int fd);
+/// Posts any descriptor under a key that no file has, unless it is there. False when the board is full.
+///
+/// Throws: SystemError; Error when there is no board.
+[[nodiscard]] bool post_on_board(FileId key, int fd);
 
-/// The descriptor of a file that was posted; empty when none was. Throws: SystemError.
+/// False in a program that has joined a family by exec. Throws: SystemError.
+[[nodiscard]] bool has_board();
+
+/// The descriptor of a file that was posted; empty when none was, or there is no board. Throws: SystemError.
 [[nodiscard]] Fd find_on_board(FileId file);
 
 /// Takes off what `is_dead` says of. A process that is killed meanwhile may leave a note twice, which does no harm.

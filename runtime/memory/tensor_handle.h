@@ -44,9 +44,10 @@ void share_memory(const at::Tensor& tensor);
 ///
 /// A Segment is posted the first time, so that processes find it that have not inherited it; from then on its memory
 /// stays until the family has ended, and there can be some hundreds of them. Tensors that lie in none have no such
-/// limit.
+/// limit. Of a GPU's memory as many pieces can be posted, too, but at a time: each goes with its last user.
 ///
-/// Throws: what `share_memory` throws; Error when too many Segments were sent.
+/// Throws: what `share_memory` throws; Error when too many Segments were sent, or too many pieces of GPU memory are in
+/// use, or this program was executed by a member of the family and the tensor lies in either.
 void write_tensor(const at::Tensor& tensor, std::vector<std::byte>& bytes, std::vector<BlockId>& blocks);
 
 /// The tensor that `write_tensor` wrote: the same memory. Tensors whose storage was the same have the same Storage

@@ -14,7 +14,8 @@ struct PoolOptions {
   int workers = 0;  ///< 0: default_workers(), the CPUs that this process may use
   WorkersAs workers_as = WorkersAs::processes;
   /// Empty: workers are forked from this process. Else each executes this command line, found as the shell finds it;
-  /// its main calls `serve_pool` (runtime/work/serve_pool.h), and tasks are NamedTasks.
+  /// its main calls `serve_pool` (runtime/work/serve_pool.h), and tasks are NamedTasks. They get and return no Segments
+  /// and no CUDA tensors, whose descriptors forked workers alone can find.
   std::vector<std::string> program = {};
   std::function<void()> initializer = {};  ///< run by each worker before its first task; if it fails the pool does
   std::uint64_t max_tasks_per_worker = 0;  ///< chunks, after which a worker is replaced by a fresh one; 0: never

@@ -212,6 +212,24 @@ TEST_F(GpuTensor, ByHundredsLeaveNoDescriptorsBehind) {
   EXPECT_EQ(exit_code_of(receiver), 0);
 }
 
+TEST_F(GpuTensor, MoreAtATimeThanTheBoardHoldsAreRefusedUntilSomeAreGone) {
+  EXPECT_EQ(exit_code_of(start([] {
+              ::setenv("FAKE_BYTES", std::to_string(std::size_t{8} << 30).c_str(), 1);
+              std::vector<at::Tensor> tensors;
+              try {
+                while (tensors.size() < 2'000) tensors.push_back(empty_shared({4}, c10::ScalarType::Float, kGpu));
+                ADD_FAILURE() << "the board has no end";
+              } catch (const Error& error) {
+                EXPECT_STREQ(error.what(), "too many pieces of GPU memory are shared with other processes at a time");
+                EXPECT_NE(error.hint().find("one Arena"), std::string::npos) << error.hint();
+              }
+              EXPECT_GT(tensors.size(), 200);  // as the README says
+              tensors.pop_back();
+              tensors.push_back(empty_shared({4}, c10::ScalarType::Float, kGpu));
+            })),
+            0);
+}
+
 TEST_F(GpuTensor, WithoutElementsNeedsNoMemory) {
   Tensors queue;
   const c10::Device second(c10::DeviceType::CUDA, 1);

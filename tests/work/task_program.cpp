@@ -10,6 +10,7 @@
 
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/core/error.h"
+#include "runtime/memory/tensor_handle.h"
 #include "runtime/process/thread_budget.h"
 #include "runtime/work/named_task.h"
 #include "runtime/work/serve_pool.h"
@@ -53,6 +54,12 @@ void add_one(const at::Tensor& tensor) {
   tensor.add_(1);
 }
 HOGPEN_TASK(add_one);
+
+at::Tensor make_on_gpu(int gpu) {
+  const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu));
+  return hogpen::empty_shared({4}, c10::ScalarType::Float, device);
+}
+HOGPEN_TASK(make_on_gpu);
 
 }  // namespace
 
