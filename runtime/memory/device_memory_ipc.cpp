@@ -14,7 +14,11 @@ class IpcAllocation final : public DeviceAllocation {
   ~IpcAllocation() override;
 
   void allocate() {
-    address_ = allocate_on_gpu(gpu_, mapped_size_);
+    try {
+      cuda_driver().call("cuMemAlloc_v2", &address_, mapped_size_);
+    } catch (const CudaError& error) {
+      throw_allocation_error(error, gpu_, size_);
+    }
     cuda_driver().call("cuIpcGetMemHandle", &handle_, address_);
   }
 

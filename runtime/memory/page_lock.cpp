@@ -20,6 +20,20 @@ struct Locks {
   std::map<const void*, Locked> all;
 };
 
+/// Returns its address for all GPUs. One that has none does not stay locked: nobody would know that it is.
+std::byte* lock_pages(void* memory, std::size_t size_bytes) {
+  const CudaDriver& driver = cuda_driver();
+  driver.call("cuMemHostRegister_v2", memory, size_bytes, cuda::kForAllGpus);
+  try {
+    cuda::Address address = 0;
+    driver.call("cuMemHostGetDevicePointer_v2", &address, memory, 0U);
+    return reinterpret_cast<std::byte*>(address);
+  } catch (const CudaError&) {
+    (void)driver.result_of("cuMemHostUnregister", memory);
+    throw;
+  }
+}
+
 /// Of the calling process: a child has none of its parent's.
 Locks& locks() {
   static Locks& instance = *new Locks;  // also after main
@@ -36,12 +50,7 @@ PageLock::PageLock(std::byte* memory, std::size_t size_bytes, int gpu) : memory_
   use_gpu(gpu);
   const std::lock_guard guard(locks().mutex);
   Locked& locked = locks().all[memory_];
-  if (locked.count == 0) {
-    cuda_driver().call("cuMemHostRegister_v2", memory_, size_bytes, cuda::kForAllGpus);
-    cuda::Address address = 0;
-    cuda_driver().call("cuMemHostGetDevicePointer_v2", &address, memory_, 0U);
-    locked.on_gpu = reinterpret_cast<std::byte*>(address);
-  }
+  if (locked.count == 0) locked.on_gpu = lock_pages(memory_, size_bytes);
   ++locked.count;
   on_gpu_ = locked.on_gpu;
 }
