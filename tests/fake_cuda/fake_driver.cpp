@@ -48,11 +48,12 @@ void wait_if_asked() {
   if (const char* const milliseconds = wish_for_me("FAKE_DELAY")) ::usleep(1000 * std::atoi(milliseconds));
 }
 
-void kill_if_asked(int call) {
-  const char* const wish = wish_for_me("FAKE_KILL");
+/// Whether the variable, NAME:N:FILE, names this process and this call, and it is the first that makes the file.
+bool is_asked(const char* variable, int call) {
+  const char* const wish = wish_for_me(variable);
   char* file = nullptr;
-  if (!wish || std::strtol(wish, &file, 10) != call) return;
-  if (::open(file + 1, O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0) ::raise(SIGKILL);
+  if (!wish || std::strtol(wish, &file, 10) != call) return false;
+  return ::open(file + 1, O_CREAT | O_EXCL | O_CLOEXEC, 0600) >= 0;
 }
 
 std::size_t gpu_bytes() {
@@ -87,7 +88,9 @@ Call begin_call() {
   }
   const int call = ++d.calls;
   wait_if_asked();
-  kill_if_asked(call);
+  if (is_asked("FAKE_KILL", call)) ::raise(SIGKILL);
+  if (is_asked("FAKE_FAULT", call)) d.is_broken = true;
+  if (d.is_broken) return {std::move(lock), illegal_address};
   return {std::move(lock), call == d.failing_call ? unknown : success};
 }
 
@@ -169,10 +172,11 @@ int cuDriverGetVersion(int* version) {
 }
 
 int cuGetErrorString(int error, const char** text) {
-  *text = error == no_device       ? "no CUDA-capable device is detected"
-          : error == out_of_memory ? "out of memory"
-          : error == invalid_value ? "invalid argument"
-                                   : nullptr;
+  *text = error == no_device         ? "no CUDA-capable device is detected"
+          : error == out_of_memory   ? "out of memory"
+          : error == invalid_value   ? "invalid argument"
+          : error == illegal_address ? "an illegal memory access was encountered"
+                                     : nullptr;
   return *text ? success : invalid_value;
 }
 

@@ -17,6 +17,7 @@
 //   FAKE_FIRST_GPU       which GPU of the machine is number 0 here, as CUDA_VISIBLE_DEVICES decides
 //   FAKE_DELAY           NAME:N: each call of a process of that name takes so many milliseconds
 //   FAKE_KILL            NAME:N:FILE: the first process of that name kills itself at its N-th call, and makes FILE
+//   FAKE_FAULT           the same, but each call from the N-th on fails, as after an illegal access of a kernel's
 //   FAKE_BYTES           how much memory a GPU has, if not 1 GiB
 //   FAKE_NO_DESCRIPTORS  set: no virtual memory management, as on a driver that has none
 namespace fake {
@@ -55,6 +56,7 @@ struct Driver {
   std::atomic<int> calls = 0;
   std::atomic<int> busy_queries = 0;
   int failing_call = 0;
+  bool is_broken = false;  // by FAKE_FAULT
   Handle next_handle = 1;
   std::map<Handle, int> allocations;  // their memfds
   std::map<Address, Range> ranges;
