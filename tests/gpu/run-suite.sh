@@ -8,13 +8,13 @@ usage: run-suite.sh [--build DIR] [--out DIR] [--quick] [--seconds N] [--report-
        run-suite.sh [--build DIR] --pack DIR
 
 Runs on GPU 0, in less than nine minutes: gpu_suite (T1 to T13), the tests of kernels, trainings of the default model and
-of a convnet on the GPU and on CPUs, the benchmarks gpu and elementwise, PyTorch's eager mode beside them, and
-compute-sanitizer. What fails or is not there does not stop the rest. All results go to DIR/results.json, all output to files
-beside it; a summary says which goals are met.
+of a convnet on the GPU and on CPUs, PyTorch's eager mode beside them, the benchmark elementwise, compute-sanitizer, and the
+benchmark gpu. What fails, takes too long or is not there does not stop the rest. All results go to DIR/results.json, all
+output to files beside it; a summary says which goals are met. Rates are medians of three runs of some seconds each.
 
   --build DIR    the build folder. Default: that of the preset cuda; in a packed folder, that folder
   --out DIR      where results go, an empty or new one. Default: gpu-results-DATE in the working directory
-  --quick        a twentieth of the kills and additions, fewer trainings, no compute-sanitizer: two minutes
+  --quick        a twentieth of the kills and additions, fewer and shorter trainings, no compute-sanitizer: two minutes
   --seconds N    the most time for all [520]
   --report-only  only merge what lies in --out
   --pack DIR     run nothing: put what is needed, stripped, into DIR, which then can be copied to a machine with a GPU:
@@ -27,8 +27,8 @@ Environment:
 Fashion-MNIST is /usr/share/datasets/fashion-mnist (Debian's dataset-fashion-mnist); --pack takes it along.
 
 Exit codes:
-  0 all goals that were measured are met   1 one is not, a step failed, or nothing was measured   2 wrong usage
-  4 there is no GPU
+  0 all goals that were measured are met   1 one is not, a step failed or timed out, or nothing was measured
+  2 wrong usage   4 there is no GPU
 HELP
 }
 
@@ -184,14 +184,30 @@ accuracies() {
   done
 }
 
-# rates WORKERS…: as processes and as threads.
+# rate NAME WORKERS KIND EPOCHS
+rate() {
+  train "$1" 40 --device cuda --workers "$2" --workers-as "$3" --epochs "$4" --batch-size 64 --lr 0.1
+}
+
+# The epochs that take rate_seconds, by the training of `estimate_epochs` that was the step rate_estimate.
+epochs_of_a_rate() {
+  python3 - "$out/rate_estimate.json" "$rate_seconds" "$estimate_epochs" << 'PYTHON' 2> /dev/null || echo "$estimate_epochs"
+import json, sys
+with open(sys.argv[1]) as file:
+    took = json.load(file)["seconds_after_first_step"]
+seconds, epochs = (int(argument) for argument in sys.argv[2:])
+print(min(max(epochs, round(epochs * seconds / took)), 2000))
+PYTHON
+}
+
+# In turns, so that what changes with time, such as clocks, changes all alike.
 rates() {
-  local workers kind
-  for workers in "$@"; do
-    for kind in processes threads; do
-      train "rate_${workers}_$kind" 25 --device cuda --workers "$workers" --workers-as "$kind" --epochs "$epochs" \
-        --batch-size 64 --lr 0.1
-    done
+  local round workers epochs
+  rate rate_estimate 1 processes "$estimate_epochs"
+  epochs=$(epochs_of_a_rate)
+  for ((round = 1; round <= rounds; ++round)); do
+    for workers in "${processes[@]}"; do rate "rate_${workers}_processes_$round" "$workers" processes "$epochs"; done
+    for workers in "${threads[@]}"; do rate "rate_${workers}_threads_$round" "$workers" threads "$epochs"; done
   done
 }
 
@@ -201,22 +217,22 @@ autograd_in_threads() {
     --batch-size 64 --lr 0.1
 }
 
-scale=1 epochs=20 passes=6 few=(1 2 4 8)
-[[ -z $quick ]] || scale=0.05 epochs=5 passes=3 few=(1 4)
+scale=1 passes=6 rounds=3 rate_seconds=3 estimate_epochs=20 processes=(1 2 4 8) threads=(4 8)
+[[ -z $quick ]] || scale=0.05 passes=3 rounds=1 rate_seconds=1 processes=(1 4) threads=(4)
 nvidia-smi -q > "$out/nvidia-smi.txt" 2> /dev/null
 step info 30 "$hogpen" info --json
 step gpu_suite 260 "$build/tests/gpu_suite" --scale "$scale" --json "$out/gpu_suite.results.json"
 kernel_tests
-rates "${few[@]}"
+rates
 if [[ -d $torch ]]; then
-  step torch_eager 40 env LD_LIBRARY_PATH="$libraries_of_others" "$python" "$peer" --seconds 3
+  step torch_eager 40 env LD_LIBRARY_PATH="$libraries_of_others" "$python" "$peer" --seconds 3 --rounds "$rounds"
 else
   skip torch_eager "no PyTorch was found"
 fi
 accuracies "$passes"
 autograd_in_threads
-step bench_gpu 40 "$hogpen" bench gpu --filter 'gpu/(?!train)' --seconds 0.3 --json
 step bench_elementwise 60 "$hogpen" bench elementwise --seconds 0.2 --json \
   --filter '(CUDA|/(exp|square), \d+ threads).*, 2\^(10|14|18|22|26|28)$'
 [[ -n $quick ]] || sanitize
+step bench_gpu 40 "$hogpen" bench gpu --filter 'gpu/(?!train)' --seconds 0.3 --json  # last, since no goal is of it
 report

@@ -13,16 +13,20 @@ BUILD = Path(os.environ["HOGPEN_GPU_SUITES"]).parent
 MIB = 1 << 20
 NOT_MET, WRONG_USAGE, NO_GPU = 1, 2, 4
 
-# What `hogpen` would say. A training with one process makes 2 M samples/s, more of them as many, threads 4 M.
+# What `hogpen` would say. A training with one process makes 2 M samples/s, more of them as many, threads 4 M; BY_ROUND is
+# by how much more in the first, second, … round.
 HOGPEN = """
-import json, sys
+import json, os, re, sys
 command, arguments = sys.argv[1], " ".join(sys.argv)
 if command == "info":
     print(json.dumps({"commit": "0123456789ab"}))
 elif command == "train":
     rate = 4e6 if "--workers-as threads" in arguments else 2e6
+    if round := re.search(r"rate_\d_[a-z]+_(\d)", arguments):
+        rate *= json.loads(os.environ.get("BY_ROUND", "[1]"))[int(round[1]) - 1]
     accuracy = CPU_ACCURACY if "--device cpu" in arguments else 0.87
-    print(json.dumps({"samples": 1000000, "seconds_after_first_step": 1000000 / rate, "accuracy": accuracy}))
+    print(json.dumps({"samples": 1000000, "seconds_after_first_step": 1000000 / rate, "accuracy": accuracy,
+                      "epochs": int(re.search(r"--epochs (\d+)", arguments)[1])}))
 elif "elementwise" in arguments:
     print(json.dumps({"figures": [{"name": "exp", "series": "CUDA resident", "percent_of_limit": 93.5},
                                   {"name": "exp", "series": "16 threads", "percent_of_limit": 50}]}))
@@ -38,7 +42,7 @@ json.dump({"gpu": {"name": "a GPU"}, "cases": cases}, open(sys.argv[sys.argv.ind
 """
 GTEST = """
 import json, sys
-file = next(argument.split(":", 1)[1] for argument in sys.argv if argument.startswith("--gtest_output="))
+file = next((argument.split(":", 1)[1] for argument in sys.argv if argument.startswith("--gtest_output=")), "/dev/null")
 json.dump({"testsuites": [{"testsuite": [{"result": "COMPLETED"}, {"result": "SKIPPED"}]}]}, open(file, "w"))
 """
 TORCH = "import json; print(json.dumps({'samples_per_second': 300000}))"
@@ -56,6 +60,7 @@ class RunSuite(unittest.TestCase):
         self.program("tests/gpu_suite", GPU_SUITE)
         self.program("tests/some_gpu_test", GTEST)
         self.program("torch_eager.py", TORCH)
+        self.program("bin/compute-sanitizer", "import os, sys; os.execv(sys.argv[3], sys.argv[3:])")  # behind --error-exitcode 9
         (self.suite / "fashion-mnist").mkdir()
         (self.directory / "torch").mkdir()
 
@@ -68,10 +73,11 @@ class RunSuite(unittest.TestCase):
     def program(self, name, text):
         self.write(name, f"#!{sys.executable}\n{textwrap.dedent(text)}")
 
-    def run_suite(self, *arguments, code=0):
+    def run_suite(self, *arguments, code=0, quick=True, **environment):
         """Its report; what it said is in self.said."""
         variables = os.environ | {"HOGPEN_PYTHON": sys.executable, "HOGPEN_TORCH_ROOT": str(self.directory / "torch")}
-        command = [self.suite / "run-suite.sh", "--out", "out", "--quick", *arguments]
+        variables |= {"PATH": f"{self.suite / 'bin'}:{os.environ['PATH']}"} | environment
+        command = [self.suite / "run-suite.sh", "--out", "out", *(["--quick"] if quick else []), *arguments]
         result = subprocess.run(command, cwd=self.directory, env=variables, capture_output=True, text=True, timeout=100,
                                 check=False)
         self.said = result.stdout + result.stderr
@@ -123,11 +129,33 @@ class RunSuite(unittest.TestCase):
 
     def test_what_hangs_is_ended_and_what_has_no_time_left_is_named(self):
         self.program("tests/some_gpu_test", "import time; time.sleep(600)")
-        report = self.run_suite("--seconds", "5")
+        report = self.run_suite("--seconds", "5", code=NOT_MET)
         outcomes = [step["outcome"] for step in report["steps"]]
-        self.assertIn("timed out", outcomes)
+        self.assertTrue(any(outcome.startswith("timed out after") for outcome in outcomes), outcomes)
         self.assertEqual(outcomes[-1], "no time left")
         self.assertLess(report["seconds"], 30)
+        self.assertIs(self.goals(report)["some_gpu_test"]["met"], False)
+        self.assertRegex(self.said, r"NOT MET +some_gpu_test: timed out after \d s")
+        self.assertRegex(self.said, r"FAILED +some_gpu_test: timed out after \d s")
+        self.assertRegex(self.said, r"left out +bench_gpu: no time left")
+
+    def test_a_step_that_timed_out_is_a_failure_though_all_goals_are_met(self):
+        self.run_suite()
+        steps = self.directory / "out" / "steps.tsv"
+        steps.write_text(steps.read_text().replace("bench_gpu\t0\t0\t", "bench_gpu\t124\t40\t"))
+        report = self.run_suite("--report-only", code=NOT_MET)
+        self.assertEqual({goal["met"] for goal in report["goals"]}, {True})
+        self.assertRegex(self.said, r"FAILED +bench_gpu: timed out after 40 s")
+
+    def test_a_rate_is_the_median_of_runs_of_some_seconds(self):
+        report = self.run_suite(quick=False, BY_ROUND="[0.5, 1, 3]")
+        self.assertEqual({rate.split("_")[-1] for rate in report["outputs"] if rate.startswith("rate_1_processes")},
+                         {"1", "2", "3"})
+        self.assertEqual(report["rates"]["1 processes"], 2e6)  # the median of 1, 2 and 6 M
+        self.assertEqual(report["outputs"]["rate_1_processes_1"]["epochs"], 120)  # 3 s, when 20 epochs take half a second
+        self.assertEqual(self.goals(report)["the default model at batch 64: 3 M samples/s"]["found"], 4e6)
+        names = [step["name"] for step in report["steps"]]
+        self.assertEqual(names[-2:], ["sanitized_some_gpu_test", "bench_gpu"])
 
     def test_without_a_gpu(self):
         self.program("tests/gpu_suite", "import json, sys\njson.dump({'gpu': {'trouble': 'none'}, 'cases': []}, "

@@ -2,11 +2,13 @@
 
 usage: suite_report.py DIRECTORY
 
-Exit codes: 0 all goals that were measured are met, 1 one is not, a step failed, or nothing was measured, 4 there is no GPU.
+Exit codes: 0 all goals that were measured are met, 1 one is not, a step failed or timed out, or nothing was measured, 4 there is no
+GPU.
 """
 import datetime
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -38,13 +40,19 @@ def read_steps(directory):
         name, code, seconds, limit = line.split("\t")
         step = {"name": name, "outcome": code, "seconds": int(seconds), "limit": int(limit)}
         if code.isdigit():
-            step |= {"exit_code": int(code), "outcome": outcome_of(int(code))}
+            step |= {"exit_code": int(code), "outcome": outcome_of(int(code), step)}
         steps.append(step)
     return steps
 
 
-def outcome_of(code):
-    return "done" if code == 0 else "timed out" if code in TIMED_OUT else f"failed with exit code {code}"
+def outcome_of(code, step):
+    if code in TIMED_OUT:
+        return f"timed out after {step['seconds']} s"
+    return "done" if code == 0 else f"failed with exit code {code}"
+
+
+def has_timed_out(step):
+    return step.get("exit_code") in TIMED_OUT
 
 
 def read_nvidia_smi(directory):
@@ -88,12 +96,12 @@ class Results:
         return next((step for step in self.steps if step["name"] == name), None)
 
     def rates(self):
-        """By workers and kind: {(4, "processes"): samples per second}."""
+        """By workers and kind, the medians of their runs: {(4, "processes"): samples per second}."""
         found = {}
         for name, output in self.outputs.items():
-            if output and (match := re.fullmatch(r"rate_(\d+)_(processes|threads)", name)):
-                found[int(match[1]), match[2]] = rate_of(output)
-        return found
+            if output and (match := re.fullmatch(r"rate_(\d+)_(processes|threads)_\d+", name)):
+                found.setdefault((int(match[1]), match[2]), []).append(rate_of(output))
+        return {key: statistics.median(runs) for key, runs in found.items()}
 
     def accuracy(self, model, device):
         output = self.outputs.get(f"accuracy_{model}_{device}")
@@ -129,8 +137,8 @@ def goals_of_tests(results):
         counts = results.gtests.get(name)
         found = step["outcome"] if counts is None else ", ".join(f"{n} {what}" for what, n in counts.items() if n)
         has_run = name.startswith("sanitized_") or bool(counts and counts["passed"] + counts["failed"])
-        has_ended = step.get("exit_code") is not None and step["outcome"] != "timed out"
-        yield goal(name, step["exit_code"] == 0 if has_run and has_ended else None, found)
+        is_known = has_run and "exit_code" in step or has_timed_out(step)
+        yield goal(name, step["exit_code"] == 0 if is_known else None, step["outcome"] if has_timed_out(step) else found)
 
 
 def goals_of_rates(results):
@@ -197,17 +205,21 @@ def summary(report):
     for a_goal in report["goals"]:
         verdict = {True: "met", False: "NOT MET", None: "not measured"}[a_goal["met"]]
         lines.append(f"{verdict:<12} {a_goal['goal']}" + (f": {shown(a_goal['found'])}" if a_goal["found"] else ""))
-    lines += [f"{step['outcome']:<12} {step['name']}" for step in report["steps"] if step["outcome"] != "done"]
+    lines += [f"{'FAILED' if has_failed(step) else 'left out':<12} {step['name']}: {step['outcome']}"
+              for step in report["steps"] if step["outcome"] != "done"]
     lines += [f"{shown(rate):>12} samples/s by {workers}" for workers, rate in report["rates"].items()]
     return "\n".join(lines)
+
+
+def has_failed(step):
+    return step.get("exit_code", 0) != 0
 
 
 def exit_code_of(report):
     if "trouble" in report["gpu_suite"].get("gpu", {}):
         return NO_GPU
     goals = [a_goal["met"] for a_goal in report["goals"]]
-    has_failed = any(step["outcome"].startswith("failed") for step in report["steps"])
-    return 1 if has_failed or False in goals or True not in goals else 0
+    return 1 if any(map(has_failed, report["steps"])) or False in goals or True not in goals else 0
 
 
 def main():
