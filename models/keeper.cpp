@@ -25,20 +25,25 @@ std::string advice(const Error& error) {
   return error.hint().empty() ? "" : fmt::format(" (hint: {})", error.hint());
 }
 
+/// None where there are not several GPUs: NCCL may not be there then.
+std::optional<NcclThreads> group_of_gpus(const TrainPlan& plan) {
+  if (plan.gpus.size() < 2 || plan.options.mode == UpdateMode::sync) return {};
+  return std::optional<NcclThreads>(std::in_place, plan.gpus);
+}
+
 class Keeper {
  public:
   Keeper(const TrainPlan& plan, Worker& worker)
       : plan_(plan),
         worker_(worker),
         control_(worker.control()),
+        group_(group_of_gpus(plan)),
         gpus_(GpuTraining::make(plan)),
         model_(plan.factory(), plan.model),
         checkpoints_(plan.options.run_directory / "checkpoints", plan.options.keep_checkpoints),
         metrics_(plan.options.run_directory),
         logged_at_(Deadline::Clock::now()) {
-    if (gpus_.size() > 1 && plan.options.mode != UpdateMode::sync) {
-      average_.emplace(plan, control_.header().cursor, model_, gpus_);
-    }
+    if (group_) average_.emplace(plan, control_, model_, gpus_, *group_);
   }
 
   void run() {
@@ -172,6 +177,7 @@ class Keeper {
   const TrainPlan& plan_;
   Worker& worker_;
   ControlBlock& control_;
+  std::optional<NcclThreads> group_;
   std::vector<GpuTraining> gpus_;
   SharedModel model_;  // on the host: what lies on a GPU is copied there to be evaluated and saved
   std::optional<ReplicaAverage> average_;

@@ -1,8 +1,5 @@
 #include "models/replica_average.h"
 
-#include <utility>
-
-#include "runtime/cluster/nccl_group.h"
 #include "runtime/memory/cuda_buffer.h"
 #include "runtime/memory/cuda_stream.h"
 
@@ -12,7 +9,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kBetweenLooks = 1ms;  // whether an average is due
-constexpr auto kPatience = 60s;      // all members are threads of one process: it takes longer only if NCCL hangs
 
 }  // namespace
 
@@ -30,130 +26,72 @@ struct ReplicaAverage::Member {
   at::Tensor base;  // what the parameters were
 };
 
-ReplicaAverage::ReplicaAverage(const TrainPlan& plan, const std::atomic<std::uint64_t>& claimed,
-                               const SharedModel& on_host, std::span<const GpuTraining> replicas)
-    : claimed_(claimed),
+ReplicaAverage::ReplicaAverage(const TrainPlan& plan, const ControlBlock& control, const SharedModel& on_host,
+                               std::span<const GpuTraining> replicas, NcclThreads& group)
+    : control_(control),
+      group_(group),
       period_(static_cast<std::uint64_t>(plan.options.average_every) *
               static_cast<std::uint64_t>(plan.options.launcher.workers)),
       write_(plan.options.mode == UpdateMode::atomic ? kernels::Write::atomic : kernels::Write::plain),
       slices_(on_host.slices().begin(), on_host.slices().end()),
-      memory_({.world_size = static_cast<int>(replicas.size())}),
-      due_at_(claimed.load() + period_) {
+      due_at_(period_) {
   const auto* const flat = static_cast<const std::byte*>(on_host.flat().const_data_ptr());
   const auto offset = flat - on_host.arena().data().data();
   for (const GpuTraining& replica : replicas) {
     auto* const parameters = reinterpret_cast<float*>(replica.model.data().data() + offset);
     members_.push_back(std::make_unique<Member>(replica.model.device(), parameters, on_host.flat().numel()));
   }
-  for (std::size_t rank = 0; rank < members_.size(); ++rank) threads_.emplace_back([this, rank] { take_part(rank); });
+  watcher_ = std::thread([this] { watch(); });
 }
 
 ReplicaAverage::~ReplicaAverage() {
-  end();
-}
-
-void ReplicaAverage::average() {
-  std::unique_lock lock(mutex_);
-  wait_until_over(lock);
-  begin_round();
-  wait_until_over(lock);
-}
-
-void ReplicaAverage::check() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!failure_) return;
-  }
-  end();  // What the first to fail threw says more than what the others do, and may come after it.
-  std::rethrow_exception(failure_);
-}
-
-void ReplicaAverage::wait_until_over(std::unique_lock<std::mutex>& lock) {
-  changed_.wait(lock, [&] { return failure_ || is_round_over(); });
-  if (!failure_) return;
-  lock.unlock();
-  check();
-}
-
-void ReplicaAverage::end() noexcept {
   {
     const std::lock_guard lock(mutex_);
     is_ending_ = true;
   }
-  changed_.notify_all();
-  for (std::thread& thread : threads_) {
-    if (thread.joinable()) thread.join();
-  }
+  ends_.notify_all();
+  watcher_.join();
 }
 
-void ReplicaAverage::take_part(std::size_t rank) noexcept {
-  Member& member = *members_[rank];
-  try {
-    const OwnStream stream(member.gpu);
-    NcclGroup group(memory_, static_cast<int>(rank), {.gpu = member.gpu.index(), .stream = current_stream(member.gpu)},
-                    Deadline::after(kPatience));
-    for (std::uint64_t round = 1; wait_for(round, rank); ++round) {
-      average_with(group, member);
-      end_part();
-    }
-  } catch (const GroupError&) {
-    fail(std::current_exception(), false);
-  } catch (...) {
-    fail(std::current_exception(), true);
-  }
+void ReplicaAverage::average() {
+  const std::lock_guard lock(mutex_);
+  begin();
 }
 
-void ReplicaAverage::average_with(Group& group, Member& member) {
-  auto* const mean = static_cast<float*>(member.mean.mutable_data_ptr());
-  auto* const base = static_cast<float*>(member.base.mutable_data_ptr());
-  copy_on_gpu(base, member.parameters, member.base.nbytes(), member.gpu);
-  copy_on_gpu(mean, base, member.base.nbytes(), member.gpu);
-  group.all_reduce(member.mean, Reduction::mean, Deadline::after(kPatience));
-  for (const FlatSlice& slice : slices_) {
-    kernels::merge_cuda(write_, kernels::Write::plain, member.parameters + slice.offset, mean + slice.offset,
-                        base + slice.offset, static_cast<std::size_t>(slice.numel),
-                        static_cast<CUstream_st*>(current_stream(member.gpu)));
-  }
-  wait_for_current_stream(member.gpu);
+void ReplicaAverage::check() {
+  const std::lock_guard lock(mutex_);
+  group_.check();
 }
 
-bool ReplicaAverage::wait_for(std::uint64_t round, std::size_t rank) {
+void ReplicaAverage::watch() noexcept {
   std::unique_lock lock(mutex_);
-  while (begun_ < round && !is_ending_ && !failure_) {
-    if (rank != 0) {
-      changed_.wait(lock);
-    } else if (is_round_over() && claimed_.load() >= due_at_) {
-      begin_round();
-    } else {
-      changed_.wait_for(lock, kBetweenLooks);
+  try {
+    while (!ends_.wait_for(lock, kBetweenLooks, [&] { return is_ending_; })) {
+      if (control_.total_steps() >= due_at_) begin();
     }
+  } catch (...) {
+    // The group says it again, to who checks.
   }
-  return begun_ >= round && !failure_;
 }
 
-void ReplicaAverage::begin_round() {
-  ++begun_;
-  due_at_ = claimed_.load() + period_;
-  changed_.notify_all();
+void ReplicaAverage::begin() {
+  due_at_ = control_.total_steps() + period_;
+  group_.run([this](Group& member) { move_to_mean(member); });
 }
 
-void ReplicaAverage::end_part() {
-  const std::lock_guard lock(mutex_);
-  ++parts_;
-  changed_.notify_all();
-}
-
-void ReplicaAverage::fail(std::exception_ptr error, bool is_own) {
-  const std::lock_guard lock(mutex_);
-  if (!failure_ || (is_own && !is_failure_own_)) {
-    failure_ = std::move(error);
-    is_failure_own_ = is_own;
+void ReplicaAverage::move_to_mean(Group& member) {
+  const Member& mine = *members_[static_cast<std::size_t>(member.rank())];
+  auto* const mean = static_cast<float*>(mine.mean.mutable_data_ptr());
+  auto* const base = static_cast<float*>(mine.base.mutable_data_ptr());
+  copy_on_gpu(base, mine.parameters, mine.base.nbytes(), mine.gpu);
+  copy_on_gpu(mean, base, mine.base.nbytes(), mine.gpu);
+  member.all_reduce(mine.mean, Reduction::mean, Deadline::after(NcclThreads::kPatience));
+  for (const FlatSlice& slice : slices_) {
+    kernels::merge_cuda(write_, kernels::Write::plain, mine.parameters + slice.offset, mean + slice.offset,
+                        base + slice.offset, static_cast<std::size_t>(slice.numel),
+                        static_cast<CUstream_st*>(current_stream(mine.gpu)));
   }
-  changed_.notify_all();
-}
-
-bool ReplicaAverage::is_round_over() const noexcept {
-  return parts_ == begun_ * members_.size();
+  wait_for_current_stream(mine.gpu);
 }
 
 }  // namespace hogpen::detail

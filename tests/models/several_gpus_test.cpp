@@ -1,11 +1,9 @@
 // Training on two GPUs, on the fake driver and the fake NCCL: replicas that are averaged, gradients that are added up,
 // and what becomes of them when a worker or the keeper is killed. The host computes the steps: an address of the fake
 // driver's GPU memory is one of the host's.
-#include <dlfcn.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -16,23 +14,18 @@
 #include <utility>
 #include <vector>
 
-#include "models/replica_average.h"
 #include "models/train_device.h"
 #include "models/train_step.h"
-#include "runtime/cluster/nccl_library.h"
 #include "runtime/core/error.h"
 #include "runtime/memory/view.h"
 #include "tests/expect_throw.h"
-#include "tests/models/gpu_training.h"
-#include "tests/wait_until.h"
+#include "tests/models/several_gpus.h"
 
 namespace hogpen {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-using detail::ReplicaAverage;
-using detail::TrainPlan;
 
 constexpr std::int64_t kSteps = 60;
 
@@ -70,36 +63,15 @@ class CountingStep final : public HostStep {
   fs::path victim_;
 };
 
-class SeveralGpus : public InGpuMemory {
+class SeveralGpus : public OnSeveralGpus {
  protected:
-  /// Modes in which no update is lost, so that steps can be counted.
   [[nodiscard]] TrainerOptions options(const std::string& run, UpdateMode mode = UpdateMode::atomic) const {
-    TrainerOptions some;
-    some.launcher = {.workers = mode == UpdateMode::sync ? 2 : 3, .threads_per_worker = 1};
-    some.mode = mode;
-    some.device = "cuda:0,1";
-    some.average_every = 3;
+    TrainerOptions some = on_both(run, mode == UpdateMode::sync ? 2 : 3, mode);
     some.max_steps = kSteps;
-    some.batch_size = 32;
-    some.schedule.base_lr = 1.0;
-    some.run_directory = directory_ / run;
     some.step = [victim = directory_ / "victim"](SharedModel& model, const BatchBuffer&, std::int64_t) {
       return std::make_unique<CountingStep>(model, victim);
     };
     return some;
-  }
-
-  static void* nccl() {
-    void* const library = ::dlopen(FAKE_NCCL, RTLD_NOW | RTLD_LOCAL);
-    return library ? library : throw Error(::dlerror());
-  }
-
-  /// In a process that has loaded the fake NCCL, as its children then have.
-  static void alone(const std::function<void()>& body) {
-    InGpuMemory::alone([&] {
-      (void)nccl();
-      body();
-    });
   }
 
   /// How many steps each worker's state has counted.
@@ -248,65 +220,6 @@ TEST_F(SeveralGpus, AreRefusedWithAReason) {
     fail("cuda:1,0", std::size_t{5} << 30, "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     ::setenv("FAKE_NCCL_VERSION", "21805", 1);
     fail("cuda:0,1", 1, "is NCCL 2.18.5, but hogpen needs 2.28.0 or newer");
-  });
-}
-
-/// A keeper's view of two GPUs, in one process.
-struct Keeper {
-  Keeper(const TrainerOptions& options, const ModelFactory& factory)
-      : plan{.factory = factory,
-             .data = {Dataset::synthetic(10, 8, 8, 4, 1), Dataset::synthetic(10, 8, 8, 4, 2)},
-             .options = options,
-             .model = share_memory(*plan.factory().module),
-             .optimizer_state = Arena::create("state", Optimizer::state_specs({}, 1, 1)),
-             .gpus = {0, 1}} {
-    open_shared_heap();
-    plan.share();
-    replicas = detail::GpuTraining::make(plan);
-  }
-  ~Keeper() { detail::GpuTraining::release(plan.shared().gpus); }
-
-  [[nodiscard]] float* parameters(std::size_t gpu) const {
-    return static_cast<float*>(replicas[gpu].model.tensor("0.weight").mutable_data_ptr());
-  }
-
-  TrainPlan plan;
-  std::vector<detail::GpuTraining> replicas;
-};
-
-TEST_F(SeveralGpus, AreGivenTheMeanWhenItIsDueAndWhenItIsAskedFor) {
-  alone([&] {
-    const Keeper keeper(options("mean"), make_zeros);
-    const SharedModel on_host(make_zeros(), keeper.plan.model);
-    std::atomic<std::uint64_t> claimed = 0;
-    ReplicaAverage average(keeper.plan, claimed, on_host, keeper.replicas);
-    keeper.parameters(0)[255] = 1.0F;
-    keeper.parameters(1)[255] = 4.0F;
-    average.average();
-    for (const std::size_t gpu : {0, 1}) EXPECT_EQ(keeper.parameters(gpu)[255], 2.5F);
-    std::atomic_ref<float> first(keeper.parameters(0)[0]);
-    std::atomic_ref<float>(keeper.parameters(1)[0]).store(8.0F);
-    claimed += 3 * 3 - 1;
-    std::this_thread::sleep_for(20ms);
-    EXPECT_EQ(first.load(), 0.0F);
-    ++claimed;
-    EXPECT_TRUE(wait_until(10s, [&] { return first.load() == 4.0F; }));
-    average.check();
-  });
-}
-
-TEST_F(SeveralGpus, ReportTheErrorOfNccl) {
-  alone([&] {
-    const Keeper keeper(options("error"), make_zeros);
-    const SharedModel on_host(make_zeros(), keeper.plan.model);
-    const std::atomic<std::uint64_t> claimed = 0;
-    ReplicaAverage average(keeper.plan, claimed, on_host, keeper.replicas);
-    average.average();
-    const auto fail = reinterpret_cast<void (*)(const char*, int)>(::dlsym(nccl(), "fake_nccl_fail"));
-    fail("ncclAllReduce", 1);
-    expect_throw<NcclError>("ncclAllReduce says: some error", [&] { average.average(); });
-    expect_throw<NcclError>("ncclAllReduce says: some error", [&] { average.check(); });
-    fail("", 0);
   });
 }
 
