@@ -27,7 +27,7 @@ std::string advice(const Error& error) {
 
 /// None where there are not several GPUs: NCCL may not be there then.
 std::optional<NcclThreads> group_of_gpus(const TrainPlan& plan) {
-  if (plan.gpus.size() < 2 || plan.options.mode == UpdateMode::sync) return {};
+  if (plan.gpus.size() < 2) return {};
   return std::optional<NcclThreads>(std::in_place, plan.gpus);
 }
 
@@ -38,11 +38,12 @@ class Keeper {
         worker_(worker),
         control_(worker.control()),
         group_(group_of_gpus(plan)),
-        gpus_(GpuTraining::make(plan)),
+        gpus_(GpuTraining::make(plan, group_ ? &*group_ : nullptr)),
         model_(plan.factory(), plan.model),
         checkpoints_(plan.options.run_directory / "checkpoints", plan.options.keep_checkpoints),
         metrics_(plan.options.run_directory),
         logged_at_(Deadline::Clock::now()) {
+    if (plan.options.mode == UpdateMode::sync) group_.reset();  // The workers have one of their own.
     if (group_) average_.emplace(plan, control_, model_, gpus_, *group_);
   }
 

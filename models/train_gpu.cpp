@@ -38,7 +38,6 @@ Source source_of(const TrainPlan& plan, GpuPieces::Piece piece) {
 DeviceMemory make_piece(const TrainPlan& plan, std::size_t place, GpuPieces::Piece piece) {
   const Source source = source_of(plan, piece);
   auto memory = DeviceMemory::create(plan.gpus[place], source.bytes.size(), {.layout_hash = source.layout_hash});
-  copy_to_gpu(memory.data(), source.bytes.data(), source.bytes.size());
   const BlockId block = memory.post();
   retain(block);
   plan.shared().gpus[place].blocks[piece].store(static_cast<std::uint64_t>(block));
@@ -83,25 +82,47 @@ GpuTraining open(const TrainPlan& plan, std::size_t place) {
           .samples = samples_for(plan, place)};
 }
 
+void copy_from_host(const TrainPlan& plan, const GpuTraining& to) {
+  copy(plan.model, to.model);
+  copy(plan.optimizer_state, to.optimizer_state);
+  if (!plan.has_samples_on_gpus) return;
+  const std::span<const std::byte> samples = plan.data.train.samples().bytes();
+  copy_to_gpu(to.samples.mutable_data_ptr(), samples.data(), samples.size());
+}
+
+/// Gives all GPUs what the first one has.
+void broadcast(const TrainPlan& plan, std::span<const GpuTraining> gpus, NcclThreads& group) {
+  group.run([&](Group& member) {
+    const GpuTraining& mine = gpus[static_cast<std::size_t>(member.rank())];
+    const auto receive = [&](const at::Tensor& piece) {
+      member.broadcast(piece, 0, Deadline::after(NcclThreads::kPatience));
+    };
+    receive(mine.model.flat(0, mine.model.data().size()));
+    receive(mine.optimizer_state.flat(0, mine.optimizer_state.data().size()));
+    if (plan.has_samples_on_gpus) receive(mine.samples);
+  });
+}
+
 }  // namespace
 
-std::vector<GpuTraining> GpuTraining::make(const TrainPlan& plan) {
+std::vector<GpuTraining> GpuTraining::make(const TrainPlan& plan, NcclThreads* group) {
   std::vector<GpuTraining> made;
-  for (std::size_t place = 0; place < plan.gpus.size(); ++place) {
-    made.push_back(open(plan, place));
-    plan.shared().gpus[place].are_ready.store(1);
-  }
+  for (std::size_t place = 0; place < plan.gpus.size(); ++place) made.push_back(open(plan, place));
+  std::atomic<std::uint32_t>& are_ready = plan.shared().gpus_are_ready;
+  if (made.empty() || are_ready.load() != 0) return made;
+  copy_from_host(plan, made[0]);
+  if (group) broadcast(plan, made, *group);
+  are_ready.store(1);
   return made;
 }
 
 std::optional<GpuTraining> GpuTraining::wait_for(const TrainPlan& plan, const Worker& worker) {
-  const std::size_t place = static_cast<std::size_t>(worker.rank()) % plan.gpus.size();
-  while (plan.shared().gpus[place].are_ready.load() == 0) {
+  while (plan.shared().gpus_are_ready.load() == 0) {
     if (worker.should_stop()) return {};
     worker.beat();
     std::this_thread::sleep_for(kLookUp);
   }
-  return open(plan, place);
+  return open(plan, static_cast<std::size_t>(worker.rank()) % plan.gpus.size());
 }
 
 std::size_t GpuTraining::needed_bytes(std::initializer_list<std::size_t> pieces_bytes) {

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/cluster/nccl_threads.h"
 #include "runtime/memory/arena.h"
 #include "runtime/process/worker.h"
 
@@ -27,14 +28,14 @@ struct GpuPieces {
   enum Piece : std::size_t { model, optimizer_state, samples, count };
 
   std::array<std::atomic<std::uint64_t>, count> blocks{};
-  std::atomic<std::uint32_t> are_ready{0};
 };
 
 /// One process's view of a training in one GPU's memory.
 ///
-/// The keeper makes the pieces and fills them from the host's; workers attach when they are ready. A keeper that
-/// replaces a dead one finds what that one had made, and makes the rest. Of several GPUs each has all of them, and
-/// trains a replica of the parameters with the workers that are dealt to it: rank r to the GPU r modulo their number.
+/// The keeper makes the pieces and copies the host's to them; workers attach when all are ready. A keeper that replaces
+/// a dead one finds what that one had made, makes the rest, and copies unless all had been ready: then they are being
+/// trained. Of several GPUs each has all pieces, and trains a replica of the parameters with the workers that are dealt
+/// to it: rank r to the GPU r modulo their number. The first gets the host's, and broadcasts it to the others.
 ///
 /// Sharing: the object is one process's or thread's; the memory is shared. Owns: shares of the memory.
 struct GpuTraining {
@@ -42,8 +43,10 @@ struct GpuTraining {
   Arena optimizer_state;
   at::Tensor samples;  ///< uint8 [bytes of Dataset::samples]; where those lie on the host, read from there by the GPU
 
-  /// For the keeper: one for each of the plan's GPUs. Throws: what `DeviceMemory::create` and `find` throw.
-  [[nodiscard]] static std::vector<GpuTraining> make(const TrainPlan& plan);
+  /// For the keeper: one for each of the plan's GPUs. `group`: of these GPUs, where there are several; else none.
+  ///
+  /// Throws: what `DeviceMemory::create` and `find`, and `NcclThreads::run` throw.
+  [[nodiscard]] static std::vector<GpuTraining> make(const TrainPlan& plan, NcclThreads* group);
   /// For a worker: on its GPU; none when the run ends before the keeper has made it. Throws: what `DeviceMemory::find`
   /// throws.
   [[nodiscard]] static std::optional<GpuTraining> wait_for(const TrainPlan& plan, const Worker& worker);

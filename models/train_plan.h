@@ -20,12 +20,13 @@ namespace hogpen::detail {
 
 /// What the workers of one training share beside the parameters and the control block.
 struct TrainShared {
-  Mutex update_lock;                          ///< mode locked
-  std::atomic<std::uint32_t> round_stop{0};   ///< mode sync: rank 0's word for all: the end
-  std::atomic<std::uint32_t> round_pause{0};  ///< mode sync: likewise: to the pause point
-  std::atomic<std::uint64_t> diverged_at{0};  ///< 1 + the batch whose loss was NaN or infinite; 0: none
-  std::atomic<std::uint32_t> has_saved{0};    ///< the keeper has done its last work
-  std::array<GpuPieces, kMostGpus> gpus;      ///< of each of the plan's: where the training lies
+  Mutex update_lock;                             ///< mode locked
+  std::atomic<std::uint32_t> round_stop{0};      ///< mode sync: rank 0's word for all: the end
+  std::atomic<std::uint32_t> round_pause{0};     ///< mode sync: likewise: to the pause point
+  std::atomic<std::uint64_t> diverged_at{0};     ///< 1 + the batch whose loss was NaN or infinite; 0: none
+  std::atomic<std::uint32_t> has_saved{0};       ///< the keeper has done its last work
+  std::array<GpuPieces, kMostGpus> gpus;         ///< of each of the plan's: where the training lies
+  std::atomic<std::uint32_t> gpus_are_ready{0};  ///< all their memory has what a training begins with
 };
 
 /// Mode sync: the loss of a worker's batch. Written by it alone, read by who updates after the step's all-reduce.

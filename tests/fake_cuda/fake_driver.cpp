@@ -161,6 +161,10 @@ void fake_driver_busy_queries(int count) {
   driver().busy_queries = count;
 }
 
+std::size_t fake_driver_bytes_from_host() {
+  return driver().bytes_from_host;
+}
+
 int fake_driver_live() {
   return static_cast<int>(driver().allocations.size() + driver().ranges.size() + driver().page_locked.size()) +
          live_on_streams();
@@ -260,6 +264,7 @@ int cuMemcpyHtoD_v2(Address to, const void* from, std::size_t bytes) {
   if (call.error != success) return call.error;
   if (current_device() < 0) return invalid_context;
   if (!has_rights(to, bytes, 3)) return illegal_address;
+  driver().bytes_from_host += bytes;
   std::memcpy(reinterpret_cast<void*>(to), from, bytes);
   return success;
 }

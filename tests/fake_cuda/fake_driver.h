@@ -8,6 +8,8 @@ extern "C" {
 
 /// Calls of the driver API so far.
 int fake_driver_calls();
+/// How much the calls that wait for their copy have copied from the host so far.
+std::size_t fake_driver_bytes_from_host();
 /// Lets the count-th call from now on fail with CUDA_ERROR_UNKNOWN.
 void fake_driver_fail_call(int count);
 /// The next queries of a stream find work on it.

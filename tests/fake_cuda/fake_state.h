@@ -55,6 +55,7 @@ struct Driver {
   pid_t process = 0;  // 0 before cuInit
   std::atomic<int> calls = 0;
   std::atomic<int> busy_queries = 0;
+  std::size_t bytes_from_host = 0;
   int failing_call = 0;
   bool is_broken = false;  // by FAKE_FAULT
   Handle next_handle = 1;

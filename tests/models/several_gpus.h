@@ -68,7 +68,7 @@ struct KeeperOnGpus {
   /// What a keeper begins with, the first one and one that replaces a dead one.
   void begin() {
     group.emplace(plan.gpus);
-    replicas = detail::GpuTraining::make(plan);
+    replicas = detail::GpuTraining::make(plan, &*group);
   }
 
   [[nodiscard]] float* parameters(std::size_t gpu) const {

@@ -118,13 +118,18 @@ TEST_F(SeveralGpus, AWorkersDeathTakesOneBatchAlong) {
   });
 }
 
-/// Runs trainings in which the process of that name is killed at one of its calls of the driver.
+/// Runs trainings in which the process of that name is killed at one of its calls of the driver. They go on from a
+/// checkpoint, so that memory which is new shows.
 void SeveralGpus::kill_at_calls(const std::string& name, int first, int most, int stride, float may_be_off) const {
   const fs::path file = directory_ / "killed";
+  const auto before = trainer(options("before")).run().checkpoint;
   for (int call = first; call <= most; call += stride) {
     ::setenv("FAKE_KILL", fmt::format("{}:{}:{}", name, call, file.string()).c_str(), 1);
-    const TrainResult result = trainer(options(fmt::format("{}-{}", name, call))).run();
-    EXPECT_NEAR(first_of(result), kSteps / 2.0F, may_be_off) << "call " << call;
+    TrainerOptions some = options(fmt::format("{}-{}", name, call));
+    some.resume = before;
+    some.max_steps = 2 * kSteps;
+    const TrainResult result = trainer(some).run();
+    EXPECT_NEAR(first_of(result), kSteps, may_be_off) << "call " << call;
     ASSERT_TRUE(fs::remove(file)) << "call " << call;
     ASSERT_EQ(result.launch.deaths.size(), 1) << "call " << call;
     EXPECT_EQ(result.launch.deaths[0].signal, SIGKILL) << "call " << call;
@@ -136,12 +141,16 @@ TEST_F(SeveralGpus, SurviveTheKillOfAWorkerAtItsFirstCalls) {
 }
 
 TEST_F(SeveralGpus, SurviveTheKillOfTheKeeperWhileItMakesTheirMemory) {
-  alone([&] { kill_at_calls("hogpen-keeper", 1, 100, 7 * kFewer, 0.0F); });
+  alone([&] { kill_at_calls("hogpen-keeper", 1, 103, 7 * kFewer, 0.0F); });
+}
+
+TEST_F(SeveralGpus, SurviveTheKillOfTheKeeperWhileItFillsTheirMemory) {
+  alone([&] { kill_at_calls("hogpen-keeper", 104, 143, 3 * kFewer, 0.0F); });
 }
 
 // One GPU may have been moved to the mean, and the other not: see ReplicaAverage.
 TEST_F(SeveralGpus, SurviveTheKillOfTheKeeperWhileItAverages) {
-  alone([&] { kill_at_calls("hogpen-keeper", 129, 153, 2 * kFewer, kSteps / 4.0F); });
+  alone([&] { kill_at_calls("hogpen-keeper", 145, 171, 2 * kFewer, kSteps / 4.0F); });
 }
 
 TEST_F(SeveralGpus, TrainByPipelinesOfSteps) {
@@ -220,6 +229,16 @@ TEST_F(SeveralGpus, AreRefusedWithAReason) {
     fail("cuda:1,0", std::size_t{5} << 30, "GPU 1 has 1024 MiB free, and this training needs 5120 MiB");
     ::setenv("FAKE_NCCL_VERSION", "21805", 1);
     fail("cuda:0,1", 1, "is NCCL 2.18.5, but hogpen needs 2.28.0 or newer");
+  });
+}
+
+TEST_F(SeveralGpus, EndWithTheErrorOfNcclWhereNothingCanBeBroadcast) {
+  alone([&] {
+    for (const UpdateMode mode : {UpdateMode::atomic, UpdateMode::sync}) {
+      fail_nccl("ncclBroadcast");
+      expect_throw<WorkerError>("ncclBroadcast says: some error",
+                                [&] { (void)trainer(options("error-" + to_string(mode), mode)).run(); });
+    }
   });
 }
 
