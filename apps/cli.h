@@ -25,6 +25,7 @@ struct Command {
 [[nodiscard]] Command add_info(CLI::App& program);
 [[nodiscard]] Command add_bench(CLI::App& program);
 [[nodiscard]] Command add_map(CLI::App& program);
+[[nodiscard]] Command add_frame(CLI::App& program);
 
 /// Sets what all subcommands have in common: the looks of --help, and that the last of several values counts.
 /// To be called before the first subcommand is added.

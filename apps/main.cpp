@@ -20,6 +20,7 @@ constexpr const char* kCommandFooter = R"(Examples:
   hogpen train --help
   hogpen bench queue pool
   hogpen map exp x.npy y.npy
+  hogpen frame big.csv --groupby key --agg value:sum,mean
   hogpen info)";
 
 int run(const Arguments& arguments) {
@@ -28,7 +29,7 @@ int run(const Arguments& arguments) {
   program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
   program.footer(kCommandFooter);
   const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program),
-                               add_map(program)};
+                               add_map(program), add_frame(program)};
   try {
     parse(program, arguments);
     for (const Command& command : commands) {

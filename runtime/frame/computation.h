@@ -1,0 +1,24 @@
+#pragma once
+
+#include <memory>
+
+#include "runtime/frame/frame.h"
+#include "runtime/frame/plan.h"
+#include "runtime/work/executor.h"
+
+namespace hogpen::detail {
+
+/// A run, with an executor of its own where the caller has none.
+class Computation {
+ public:
+  Computation(const Plan& plan, const ComputeOptions& options, bool keeps_chunks)
+      : own_(options.executor ? nullptr : std::make_unique<Executor>()),
+        run_(plan, own_ ? *own_ : *options.executor, keeps_chunks) {}
+  [[nodiscard]] Run& run() noexcept { return run_; }
+
+ private:
+  std::unique_ptr<Executor> own_;
+  Run run_;
+};
+
+}  // namespace hogpen::detail

@@ -1,0 +1,155 @@
+#include "runtime/frame/csv_chunk.h"
+
+#include <arrow/array.h>
+#include <arrow/csv/invalid_row.h>
+#include <arrow/record_batch.h>
+#include <arrow/type.h>
+
+#include <optional>
+#include <span>
+
+#include "runtime/core/error.h"
+#include "runtime/frame/arrow_error.h"
+#include "runtime/frame/types.h"
+
+namespace hogpen::detail {
+namespace {
+
+namespace csv = arrow::csv;
+namespace fs = std::filesystem;
+
+constexpr std::size_t kSearchBlock = std::size_t{1} << 20;
+
+/// How many rows of data stand before that byte: for errors alone, since it reads the file up to there.
+std::int64_t rows_before(const CsvFormat& format, std::int64_t end, bool has_header, const fs::path& file) {
+  csv::ParseOptions all_rows = format.parse;
+  all_rows.invalid_row_handler = [](const csv::InvalidRow&) { return csv::InvalidRowResult::Skip; };
+  CsvBlocks blocks(file, format.parse, kSearchBlock);
+  std::int64_t rows = has_header ? -1 : 0;
+  while (const auto block = blocks.next()) {
+    if (block->begin >= end) break;
+    const std::int64_t length = std::min(block->bytes->size(), end - block->begin);
+    csv::BlockParser parser(all_rows, format.schema ? format.schema->num_fields() : -1);
+    std::uint32_t parsed = 0;
+    const std::string_view text(reinterpret_cast<const char*>(block->bytes->data()), static_cast<std::size_t>(length));
+    arrow_ok(parser.ParseFinal(text, &parsed));
+    rows += parser.total_num_rows();
+  }
+  return rows;
+}
+
+std::string_view text_of(const CsvBlock& block) {
+  return {reinterpret_cast<const char*>(block.bytes->data()), static_cast<std::size_t>(block.bytes->size())};
+}
+
+struct Misfit {
+  std::int64_t row = 0;
+  std::string value;
+};
+
+/// The first value of that column that the converter does not take.
+std::optional<Misfit> find_misfit(const CsvFormat& format, const CsvBlock& block, int column,
+                                  csv::Converter& converter) {
+  std::string_view rest = text_of(block);
+  for (std::int64_t row = 0; !rest.empty(); ++row) {
+    csv::BlockParser parser(format.parse, format.schema->num_fields(), -1, 1);
+    std::uint32_t parsed = 0;
+    arrow_ok(parser.ParseFinal(rest, &parsed));
+    if (parser.num_rows() == 0) return {};
+    if (!converter.Convert(parser, column).ok()) {
+      Misfit found{row, {}};
+      arrow_ok(parser.VisitColumn(column, [&](const std::uint8_t* data, std::uint32_t size, bool, bool) {
+        found.value.assign(reinterpret_cast<const char*>(data), size);
+        return arrow::Status::OK();
+      }));
+      return found;
+    }
+    rest.remove_prefix(parsed);
+  }
+  return {};
+}
+
+std::string shortened(const std::string& value) {
+  constexpr std::size_t kMost = 60;
+  return value.size() <= kMost ? value : value.substr(0, kMost) + "…";
+}
+
+}  // namespace
+
+CsvFormat::CsvFormat(const CsvOptions& options)
+    : parse(csv::ParseOptions::Defaults()), convert(csv::ConvertOptions::Defaults()), has_header(options.has_header) {
+  parse.delimiter = options.delimiter;
+  parse.quote_char = options.quote;
+  parse.quoting = options.quote != '\0';
+  convert.null_values = options.null_values;
+  convert.strings_can_be_null = true;
+  convert.quoted_strings_can_be_null = false;
+}
+
+std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const CsvBlock& block, int columns,
+                                              const fs::path& file) {
+  std::optional<csv::InvalidRow> bad;
+  std::string bad_text;
+  csv::ParseOptions options = format.parse;
+  options.invalid_row_handler = [&](const csv::InvalidRow& row) {
+    bad.emplace(row);
+    bad_text = std::string(row.text);
+    return csv::InvalidRowResult::Error;
+  };
+  auto parser = std::make_unique<csv::BlockParser>(options, columns, 0);
+  std::uint32_t parsed = 0;
+  const arrow::Status status =
+      block.is_last ? parser->ParseFinal(text_of(block), &parsed) : parser->Parse(text_of(block), &parsed);
+  if (bad) {
+    const std::int64_t row = rows_before(format, block.begin, format.has_header, file) + bad->number + 1;
+    throw FormatError(file.string(), fmt::format("row {}", row),
+                      fmt::format("{} fields where there are {} columns: {}", bad->actual_columns,
+                                  bad->expected_columns, shortened(bad_text)));
+  }
+  if (!status.ok()) throw FormatError(file.string(), fmt::format("byte {}", block.begin), status.message());
+  if (parsed != block.bytes->size()) {
+    throw FormatError(file.string(), fmt::format("byte {}", block.begin + parsed),
+                      "a quote that is not closed, or rows of too many fields for one chunk");
+  }
+  return parser;
+}
+
+Batch read_chunk(const CsvFormat& format, const CsvBlock& block, const Columns& needed, const fs::path& file) {
+  const auto parser = parse_block(format, block, format.schema->num_fields(), file);
+  arrow::FieldVector fields;
+  arrow::ArrayVector arrays;
+  for (int i = 0; i < format.schema->num_fields(); ++i) {
+    const auto& field = format.schema->field(i);
+    if (!needed.contains(field->name())) continue;
+    const auto converter = arrow_ok(csv::Converter::Make(field->type(), format.convert));
+    arrow::Result<std::shared_ptr<arrow::Array>> array = converter->Convert(*parser, i);
+    if (!array.ok()) {
+      const auto misfit = find_misfit(format, block, i, *converter);
+      if (!misfit) arrow_ok(array.status(), file.string());
+      throw FormatError(
+          file.string(),
+          fmt::format("row {}, column '{}'",
+                      rows_before(format, block.begin, format.has_header, file) + misfit->row + 1, field->name()),
+          fmt::format("'{}' is no {}", shortened(misfit->value), field->type()->ToString()),
+          fmt::format("the first rows look like {}; if others may come, say the column's type: {}=string",
+                      field->type()->ToString(), field->name()));
+    }
+    fields.push_back(field);
+    arrays.push_back(*std::move(array));
+  }
+  return arrow::RecordBatch::Make(arrow::schema(std::move(fields)), parser->num_rows(), std::move(arrays));
+}
+
+std::shared_ptr<arrow::DataType> infer_type(const CsvFormat& format, const csv::BlockParser& parser, int column) {
+  for (const char* name : {"int64", "float64", "bool", "date32", "timestamp[s]", "timestamp[ns]"}) {
+    const auto type = type_named(name);
+    const auto converter = arrow_ok(csv::Converter::Make(type, format.convert));
+    const auto array = converter->Convert(parser, column);
+    if (!array.ok()) continue;
+    const bool is_all_null = (*array)->null_count() == (*array)->length();
+    return is_all_null ? arrow::float64() : type;
+  }
+  return arrow::utf8();
+}
+
+}  // namespace hogpen::detail

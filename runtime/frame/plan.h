@@ -1,0 +1,108 @@
+#pragma once
+
+#include <arrow/type_fwd.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/work/executor.h"
+
+namespace hogpen::detail {
+
+using Batch = std::shared_ptr<arrow::RecordBatch>;
+using Columns = std::set<std::string>;
+using SchemaPtr = std::shared_ptr<arrow::Schema>;
+
+/// Makes a chunk of rows; in any thread.
+using MakeChunk = std::function<Batch()>;
+
+/// The chunks of a Frame in the order of its rows.
+///
+/// Sharing: one thread at a time. Owns: what it reads.
+class ChunkStream {
+ public:
+  virtual ~ChunkStream() = default;
+  /// How the next chunk is made; none at the end. Throws: what cannot be read.
+  virtual std::optional<MakeChunk> claim() = 0;
+};
+
+class Run;
+
+/// What a Frame is: a source, or an operation on others.
+///
+/// Sharing: immutable. Owns: shares of its inputs.
+class Plan {
+ public:
+  explicit Plan(SchemaPtr schema) : schema_(std::move(schema)) {}
+  virtual ~Plan() = default;
+
+  [[nodiscard]] const SchemaPtr& schema() const noexcept { return schema_; }
+  /// Tells the run which columns its inputs must have, so that it has those that `run.needed(*this)` names.
+  virtual void need_inputs(Run& run) const = 0;
+  /// Chunks that have at least the needed columns.
+  [[nodiscard]] virtual std::unique_ptr<ChunkStream> open(Run& run) const = 0;
+
+ private:
+  SchemaPtr schema_;
+};
+using PlanPtr = std::shared_ptr<const Plan>;
+
+/// One computation of a plan.
+///
+/// Sharing: one thread. Owns: chunks that several plans need, if it keeps them.
+class Run {
+ public:
+  /// With `keeps_chunks`, a plan that several others have as their input is computed once, and its chunks stay in
+  /// memory until the end; else it is computed for each.
+  Run(const Plan& plan, Executor& executor, bool keeps_chunks);
+  ~Run();
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  void need(const Plan& plan, const Columns& columns);
+  [[nodiscard]] const Columns& needed(const Plan& plan) const { return uses_.at(&plan).columns; }
+  [[nodiscard]] std::unique_ptr<ChunkStream> open(const Plan& plan);
+
+  /// Lets the executor's threads make the chunks, and `consume` them in their order, one at a time, until it returns
+  /// false. No more chunks are in memory than three for each thread.
+  void for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consume);
+  /// The same for other things than chunks.
+  using MakeAny = std::function<std::shared_ptr<void>()>;
+  void for_each_of(const std::function<std::optional<MakeAny>()>& claim,
+                   const std::function<bool(std::shared_ptr<void>)>& consume);
+  /// All of them, in memory.
+  [[nodiscard]] std::shared_ptr<arrow::Table> collect(const Plan& plan);
+
+ private:
+  struct Kept;
+  struct Uses {
+    Columns columns;
+    int count = 0;
+    std::shared_ptr<Kept> kept;
+  };
+  class KeepingStream;
+  class KeptStream;
+
+  Executor& executor_;
+  bool keeps_chunks_;
+  std::map<const Plan*, Uses> uses_;
+};
+
+/// The columns of that schema that are needed, in its order.
+[[nodiscard]] SchemaPtr schema_of(const arrow::Schema& schema, const Columns& needed);
+[[nodiscard]] Columns all_columns(const arrow::Schema& schema);
+
+/// The chunks of another stream, each changed by `change`.
+[[nodiscard]] std::unique_ptr<ChunkStream> change_chunks(std::unique_ptr<ChunkStream> chunks,
+                                                         std::function<Batch(const Batch&)> change);
+/// Slices of a table, of that many rows.
+[[nodiscard]] std::unique_ptr<ChunkStream> stream_table(std::shared_ptr<arrow::Table> table, std::int64_t chunk_rows);
+
+constexpr std::int64_t kChunkRows = 50'000;
+
+}  // namespace hogpen::detail

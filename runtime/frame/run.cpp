@@ -1,0 +1,243 @@
+#include <arrow/record_batch.h>
+#include <arrow/table.h>
+
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "runtime/frame/arrow_error.h"
+#include "runtime/frame/plan.h"
+#include "runtime/work/team.h"
+
+namespace hogpen::detail {
+namespace {
+
+constexpr std::size_t kAheadOfOrder = 2;  // chunks of each thread that are done and wait for an earlier one
+
+/// Chunks that several threads make, and that are consumed in their order.
+class InOrder {
+ public:
+  InOrder(const std::function<std::optional<Run::MakeAny>()>& claim,
+          const std::function<bool(std::shared_ptr<void>)>& consume, std::size_t threads)
+      : claim_(claim), consume_(consume), most_waiting_(kAheadOfOrder * threads) {}
+
+  void work() noexcept {
+    try {
+      while (auto claimed = claim()) deliver(claimed->first, claimed->second());
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+      is_over_ = true;
+      changed_.notify_all();
+    }
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::optional<std::pair<std::size_t, Run::MakeAny>> claim() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return is_over_ || claimed_ - consumed_ <= most_waiting_; });
+    if (is_over_) return {};
+    std::optional<Run::MakeAny> make = claim_();
+    if (!make) {
+      is_over_ = true;
+      return {};
+    }
+    return std::pair(claimed_++, std::move(*make));
+  }
+
+  /// What comes next is consumed by whoever has made it, and what waited for it too.
+  void deliver(std::size_t number, std::shared_ptr<void> made) {
+    std::unique_lock lock(mutex_);
+    waiting_.emplace(number, std::move(made));
+    if (is_consuming_) return;
+    is_consuming_ = true;
+    for (auto next = waiting_.begin(); next != waiting_.end() && next->first == consumed_ && !failure_ && !is_done_;
+         next = waiting_.begin()) {
+      const std::shared_ptr<void> one = std::move(next->second);
+      waiting_.erase(next);
+      lock.unlock();
+      const bool wants_more = consume_(one);
+      lock.lock();
+      ++consumed_;
+      if (!wants_more) is_done_ = is_over_ = true;
+      changed_.notify_all();
+    }
+    is_consuming_ = false;
+  }
+
+  const std::function<std::optional<Run::MakeAny>()>& claim_;
+  const std::function<bool(std::shared_ptr<void>)>& consume_;
+  std::size_t most_waiting_;
+
+  std::mutex mutex_;  // for all below
+  std::condition_variable changed_;
+  std::map<std::size_t, std::shared_ptr<void>> waiting_;  // made, but not consumed
+  std::size_t claimed_ = 0;
+  std::size_t consumed_ = 0;
+  bool is_consuming_ = false;
+  bool is_over_ = false;  // nothing more is claimed
+  bool is_done_ = false;  // nothing more is consumed
+  std::exception_ptr failure_;
+};
+
+class ChangedStream final : public ChunkStream {
+ public:
+  ChangedStream(std::unique_ptr<ChunkStream> chunks, std::function<Batch(const Batch&)> change)
+      : chunks_(std::move(chunks)), change_(std::make_shared<std::function<Batch(const Batch&)>>(std::move(change))) {}
+
+  std::optional<MakeChunk> claim() override {
+    std::optional<MakeChunk> make = chunks_->claim();
+    if (!make) return {};
+    return [make = std::move(*make), change = change_] { return (*change)(make()); };
+  }
+
+ private:
+  std::unique_ptr<ChunkStream> chunks_;
+  std::shared_ptr<std::function<Batch(const Batch&)>> change_;
+};
+
+class TableStream final : public ChunkStream {
+ public:
+  TableStream(std::shared_ptr<arrow::Table> table, std::int64_t chunk_rows)
+      : table_(std::move(table)), reader_(*table_) {
+    reader_.set_chunksize(chunk_rows);
+  }
+
+  std::optional<MakeChunk> claim() override {
+    Batch batch;
+    arrow_ok(reader_.ReadNext(&batch));
+    if (!batch) return {};
+    return [batch] { return batch; };
+  }
+
+ private:
+  std::shared_ptr<arrow::Table> table_;
+  arrow::TableBatchReader reader_;
+};
+
+}  // namespace
+
+/// Chunks of a plan that are made once.
+struct Run::Kept {
+  std::mutex mutex;
+  std::vector<Batch> chunks;
+  bool are_all_claimed = false;
+};
+
+class Run::KeepingStream final : public ChunkStream {
+ public:
+  KeepingStream(std::unique_ptr<ChunkStream> chunks, std::shared_ptr<Kept> kept)
+      : chunks_(std::move(chunks)), kept_(std::move(kept)) {}
+
+  std::optional<MakeChunk> claim() override {
+    std::optional<MakeChunk> make = chunks_->claim();
+    const std::lock_guard lock(kept_->mutex);
+    if (!make) {
+      kept_->are_all_claimed = true;
+      return {};
+    }
+    const std::size_t place = kept_->chunks.size();
+    kept_->chunks.emplace_back();
+    return [make = std::move(*make), kept = kept_, place] {
+      Batch batch = make();
+      const std::lock_guard keep(kept->mutex);
+      return kept->chunks[place] = std::move(batch);
+    };
+  }
+
+ private:
+  std::unique_ptr<ChunkStream> chunks_;
+  std::shared_ptr<Kept> kept_;
+};
+
+class Run::KeptStream final : public ChunkStream {
+ public:
+  explicit KeptStream(std::shared_ptr<Kept> kept) : kept_(std::move(kept)) {}
+
+  std::optional<MakeChunk> claim() override {
+    if (next_ == kept_->chunks.size()) return {};
+    return [batch = kept_->chunks[next_++]] { return batch; };
+  }
+
+ private:
+  std::shared_ptr<Kept> kept_;
+  std::size_t next_ = 0;
+};
+
+Run::Run(const Plan& plan, Executor& executor, bool keeps_chunks) : executor_(executor), keeps_chunks_(keeps_chunks) {
+  need(plan, all_columns(*plan.schema()));
+}
+
+Run::~Run() = default;
+
+void Run::need(const Plan& plan, const Columns& columns) {
+  Uses& uses = uses_[&plan];
+  ++uses.count;
+  uses.columns.insert(columns.begin(), columns.end());
+  plan.need_inputs(*this);
+}
+
+std::unique_ptr<ChunkStream> Run::open(const Plan& plan) {
+  Uses& uses = uses_.at(&plan);
+  if (!keeps_chunks_ || uses.count == 1) return plan.open(*this);
+  if (uses.kept && uses.kept->are_all_claimed) return std::make_unique<KeptStream>(uses.kept);
+  uses.kept = std::make_shared<Kept>();
+  return std::make_unique<KeepingStream>(plan.open(*this), uses.kept);
+}
+
+void Run::for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consume) {
+  for_each_of(
+      [&]() -> std::optional<MakeAny> {
+        std::optional<MakeChunk> make = chunks.claim();
+        if (!make) return {};
+        return [make = std::move(*make)] { return std::static_pointer_cast<void>(make()); };
+      },
+      [&](const std::shared_ptr<void>& made) { return consume(std::static_pointer_cast<arrow::RecordBatch>(made)); });
+}
+
+void Run::for_each_of(const std::function<std::optional<MakeAny>()>& claim,
+                      const std::function<bool(std::shared_ptr<void>)>& consume) {
+  Team& team = executor_.team();
+  InOrder order(claim, consume, team.threads());
+  team.run([&](std::size_t) { order.work(); });
+  order.rethrow();
+}
+
+std::shared_ptr<arrow::Table> Run::collect(const Plan& plan) {
+  const std::unique_ptr<ChunkStream> chunks = open(plan);
+  arrow::RecordBatchVector batches;
+  for_each(*chunks, [&](Batch batch) {
+    batches.push_back(std::move(batch));
+    return true;
+  });
+  const SchemaPtr schema = batches.empty() ? schema_of(*plan.schema(), needed(plan)) : batches.front()->schema();
+  return arrow_ok(arrow::Table::FromRecordBatches(schema, std::move(batches)));
+}
+
+SchemaPtr schema_of(const arrow::Schema& schema, const Columns& needed) {
+  arrow::FieldVector fields;
+  for (const auto& field : schema.fields()) {
+    if (needed.contains(field->name())) fields.push_back(field);
+  }
+  return arrow::schema(std::move(fields));
+}
+
+Columns all_columns(const arrow::Schema& schema) {
+  const std::vector<std::string> names = schema.field_names();
+  return {names.begin(), names.end()};
+}
+
+std::unique_ptr<ChunkStream> change_chunks(std::unique_ptr<ChunkStream> chunks,
+                                           std::function<Batch(const Batch&)> change) {
+  return std::make_unique<ChangedStream>(std::move(chunks), std::move(change));
+}
+
+std::unique_ptr<ChunkStream> stream_table(std::shared_ptr<arrow::Table> table, std::int64_t chunk_rows) {
+  return std::make_unique<TableStream>(std::move(table), chunk_rows);
+}
+
+}  // namespace hogpen::detail
