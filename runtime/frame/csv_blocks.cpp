@@ -33,25 +33,18 @@ struct CsvBlocks::State {
     auto opened = arrow::io::ReadableFile::Open(file.string());
     if (!opened.ok()) throw SystemError(fmt::format("open {}", file.string()), errno_of(opened.status()));
     on_disk = *opened;
-    if (file.extension() == ".gz") {
-      codec = arrow_ok(arrow::util::Codec::Create(arrow::Compression::GZIP));
-      compressed = arrow_ok(arrow::io::CompressedInputStream::Make(codec.get(), on_disk));
-    } else if (arrow_ok(on_disk->GetSize()) > 0) {
-      mapped = arrow_ok(arrow::io::MemoryMappedFile::Open(file.string(), arrow::io::FileMode::READ));
-      whole = arrow_ok(mapped->ReadAt(0, arrow_ok(mapped->GetSize())));
+    if (file.extension() != ".gz") {
+      stream = on_disk;
+      return;
     }
+    codec = arrow_ok(arrow::util::Codec::Create(arrow::Compression::GZIP));
+    stream = arrow_ok(arrow::io::CompressedInputStream::Make(codec.get(), on_disk));
   }
 
   static int errno_of(const arrow::Status& status) { return status.IsIOError() && errno != 0 ? errno : EIO; }
 
   /// What is not cut yet, at least `bytes` of it if there is so much, and whether the file ends there.
   std::pair<std::shared_ptr<arrow::Buffer>, bool> ahead(std::size_t bytes) {
-    if (!compressed) {
-      if (!whole) return {std::make_shared<arrow::Buffer>(nullptr, 0), true};
-      const std::int64_t left = whole->size() - position;
-      const auto length = std::min<std::int64_t>(left, static_cast<std::int64_t>(bytes));
-      return {arrow::SliceBuffer(whole, position, length), length == left};
-    }
     while (!has_ended && (!rest || static_cast<std::size_t>(rest->size()) < bytes)) read_more(bytes);
     return {rest ? rest : std::make_shared<arrow::Buffer>(nullptr, 0), has_ended};
   }
@@ -61,20 +54,21 @@ struct CsvBlocks::State {
     std::shared_ptr<arrow::ResizableBuffer> buffer =
         arrow_ok(arrow::AllocateResizableBuffer(static_cast<std::int64_t>(bytes) + had));
     if (had > 0) std::memcpy(buffer->mutable_data(), rest->data(), static_cast<std::size_t>(had));
-    arrow::Result<std::int64_t> got = compressed->Read(static_cast<std::int64_t>(bytes), buffer->mutable_data() + had);
-    if (!got.ok()) throw damaged(got.status().message());
+    arrow::Result<std::int64_t> got = stream->Read(static_cast<std::int64_t>(bytes), buffer->mutable_data() + had);
+    if (!got.ok()) throw unreadable(got.status().message());
     has_ended = *got == 0;
     arrow_ok(buffer->Resize(had + *got, false));
     rest = std::move(buffer);
   }
 
-  [[nodiscard]] FormatError damaged(const std::string& why) const {
-    return {file.string(), "its compressed content", why, "it is damaged or cut short: see gzip --test"};
+  [[nodiscard]] FormatError unreadable(const std::string& why) const {
+    return {file.string(), fmt::format("byte {} of its content", position), why,
+            codec ? "it is damaged or cut short: see gzip --test" : ""};
   }
 
   void take(std::int64_t bytes) {
     position += bytes;
-    if (compressed && rest) rest = arrow::SliceBuffer(rest, bytes);
+    if (rest) rest = arrow::SliceBuffer(rest, bytes);
   }
 
   /// How much of it are whole rows.
@@ -93,11 +87,9 @@ struct CsvBlocks::State {
   std::unique_ptr<arrow::Chunker> by_quotes;
   std::unique_ptr<arrow::Chunker> by_lines;
   std::shared_ptr<arrow::io::ReadableFile> on_disk;
-  std::shared_ptr<arrow::io::MemoryMappedFile> mapped;
-  std::shared_ptr<arrow::Buffer> whole;
   std::unique_ptr<arrow::util::Codec> codec;
-  std::shared_ptr<arrow::io::CompressedInputStream> compressed;
-  std::shared_ptr<arrow::Buffer> rest;  // decompressed, but not cut yet
+  std::shared_ptr<arrow::io::InputStream> stream;
+  std::shared_ptr<arrow::Buffer> rest;  // read and decompressed, but not cut yet
   bool has_ended = false;
   std::int64_t position = 0;
 };
@@ -131,7 +123,7 @@ void CsvBlocks::set_block_bytes(std::size_t bytes) noexcept {
 }
 
 std::int64_t CsvBlocks::bytes_read() const {
-  return state_->compressed ? arrow_ok(state_->on_disk->Tell()) : state_->position;
+  return arrow_ok(state_->on_disk->Tell());
 }
 
 }  // namespace hogpen::detail

@@ -20,7 +20,8 @@ struct CsvBlock {
 
 /// Cuts a CSV file, which may be compressed (.gz), into blocks of whole rows: a newline between quotes ends none.
 ///
-/// Sharing: one thread at a time. Owns: the file; blocks of an uncompressed one are views of its mapping.
+/// Sharing: one thread at a time. Owns: the file. It is read, not mapped: pages of a mapping would count as memory of
+/// this process, and a file that is cut meanwhile would be its death.
 class CsvBlocks {
  public:
   /// Throws: SystemError for a file that cannot be read; FormatError for a damaged compressed one, also later.
