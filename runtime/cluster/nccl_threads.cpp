@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "runtime/cluster/nccl_group.h"
+#include "runtime/cluster/nccl_library.h"
 #include "runtime/memory/cuda_stream.h"
 
 namespace hogpen {
 
 NcclThreads::NcclThreads(std::span<const int> gpus) : memory_({.world_size = static_cast<int>(gpus.size())}) {
+  (void)nccl_library();  // Where there is none, one says so, and not each thread.
   for (std::size_t rank = 0; rank < gpus.size(); ++rank) {
     threads_.emplace_back([this, rank, gpu = gpus[rank]] { join_and_serve(static_cast<int>(rank), gpu); });
   }

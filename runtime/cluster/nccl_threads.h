@@ -27,7 +27,7 @@ class NcclThreads {
   /// For a verb. Nobody is held up by what another process does: it takes longer only if NCCL hangs.
   static constexpr std::chrono::seconds kPatience{60};
 
-  /// The members begin to join; that of rank r has the GPU `gpus[r]`.
+  /// The members begin to join; that of rank r has the GPU `gpus[r]`. Throws: DeviceError when there is no NCCL.
   explicit NcclThreads(std::span<const int> gpus);
   NcclThreads(const NcclThreads&) = delete;
   NcclThreads& operator=(const NcclThreads&) = delete;
