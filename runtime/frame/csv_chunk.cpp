@@ -5,6 +5,7 @@
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 
+#include <limits>
 #include <optional>
 #include <span>
 
@@ -19,6 +20,7 @@ namespace csv = arrow::csv;
 namespace fs = std::filesystem;
 
 constexpr std::size_t kSearchBlock = std::size_t{1} << 20;
+constexpr std::int32_t kMostRows = std::numeric_limits<std::int32_t>::max();  // of a block: all that it has
 
 /// How many rows of data stand before that byte: for errors alone, since it reads the file up to there.
 std::int64_t rows_before(const CsvFormat& format, std::int64_t end, bool has_header, const fs::path& file) {
@@ -29,7 +31,7 @@ std::int64_t rows_before(const CsvFormat& format, std::int64_t end, bool has_hea
   while (const auto block = blocks.next()) {
     if (block->begin >= end) break;
     const std::int64_t length = std::min(block->bytes->size(), end - block->begin);
-    csv::BlockParser parser(all_rows, format.schema ? format.schema->num_fields() : -1);
+    csv::BlockParser parser(all_rows, format.schema ? format.schema->num_fields() : -1, -1, kMostRows);
     std::uint32_t parsed = 0;
     const std::string_view text(reinterpret_cast<const char*>(block->bytes->data()), static_cast<std::size_t>(length));
     arrow_ok(parser.ParseFinal(text, &parsed));
@@ -96,7 +98,7 @@ std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const Csv
     bad_text = std::string(row.text);
     return csv::InvalidRowResult::Error;
   };
-  auto parser = std::make_unique<csv::BlockParser>(options, columns, 0);
+  auto parser = std::make_unique<csv::BlockParser>(options, columns, 0, kMostRows);
   std::uint32_t parsed = 0;
   const arrow::Status status =
       block.is_last ? parser->ParseFinal(text_of(block), &parsed) : parser->Parse(text_of(block), &parsed);
@@ -109,7 +111,7 @@ std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const Csv
   if (!status.ok()) throw FormatError(file.string(), fmt::format("byte {}", block.begin), status.message());
   if (parsed != block.bytes->size()) {
     throw FormatError(file.string(), fmt::format("byte {}", block.begin + parsed),
-                      "a quote that is not closed, or rows of too many fields for one chunk");
+                      "the rest of its chunk is no row: is a quote not closed?");
   }
   return parser;
 }
