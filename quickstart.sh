@@ -10,8 +10,8 @@ usage() {
   cat << 'HELP'
 usage: ./quickstart.sh [--cpu|--cuda] [--setup-only] [-- OPTION…]
 
-From a fresh Debian 12 or Ubuntu 24.04 to a trained model: installs the Debian packages and the LibTorch that are
-missing (LibTorch goes into .venv), builds hogpen, and trains a small network on Fashion-MNIST with four workers.
+From a fresh Debian 12 or Ubuntu 24.04 to a trained model: installs the Debian packages, LibTorch and Arrow that are
+missing (the latter two go into .venv), builds hogpen, and trains a small network on Fashion-MNIST with four workers.
 Whatever is already there is left as it is, so running it again only trains.
 
   --cpu         build without CUDA kernels, also where a CUDA toolkit is
@@ -21,6 +21,7 @@ Whatever is already there is left as it is, so running it again only trains.
                 What they, or variables such as HOGPEN_EPOCHS, say is left to them; with --config or --resume, all is
 
 Environment: HOGPEN_TORCH_ROOT    a LibTorch of your own (with include/ and lib/), used instead of .venv
+             HOGPEN_ARROW_ROOT    an Arrow C++ of your own, used instead of .venv's pyarrow
              CUDACXX              the nvcc to use
 HELP
 }
@@ -41,6 +42,7 @@ done
 install_debian_packages "${build_packages[@]}"
 choose_preset "$wish"
 ensure_libtorch "$preset"
+ensure_arrow
 configure "$preset"
 build "$preset" hogpen_command
 command=build/$preset/apps/hogpen

@@ -95,8 +95,8 @@ fi
 trap report EXIT
 install_debian_packages "${build_packages[@]}" shellcheck spin
 ensure_venv
-# Python's side of LibTorch is what the tests compare with; lint needs the formatter and the measure.
-ensure_python_packages "$torch_package" numpy safetensors clang-format==20.1.8 lizard==1.24.3
+# Python's side of LibTorch, pandas and polars are what the tests compare with; lint needs the formatter and the measure.
+ensure_python_packages "$torch_package" "$arrow_package" numpy safetensors pandas polars clang-format==20.1.8 lizard==1.24.3
 
 # GCC 12's sanitizers cannot lay out their shadow memory where the kernel randomises more than 28 bits of an address.
 fixed_addresses=()

@@ -28,8 +28,8 @@ int run(const Arguments& arguments) {
   configure(program);
   program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
   program.footer(kCommandFooter);
-  const std::array commands = {add_train(program), add_eval(program), add_info(program), add_bench(program),
-                               add_map(program), add_frame(program)};
+  const std::array commands = {add_train(program), add_eval(program), add_info(program),
+                               add_bench(program), add_map(program),  add_frame(program)};
   try {
     parse(program, arguments);
     for (const Command& command : commands) {

@@ -5,6 +5,8 @@
 readonly torch_package=torch==2.11.0
 # All that libtorch_cpu.so of the CUDA wheel needs to load; the other 2 GB of its dependencies serve GPUs and Python.
 readonly cpu_packages=("$torch_package" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+# Carries Arrow C++, headers and libraries: for Frame. Of its Python side nothing is used.
+readonly arrow_package=pyarrow==26.0.1
 # shellcheck disable=SC2034  # for those who source this file
 readonly build_packages=(g++ cmake ninja-build python3 python3-venv libcli11-dev libgtest-dev nlohmann-json3-dev
                          libtomlplusplus-dev zlib1g-dev dataset-fashion-mnist)
@@ -154,6 +156,16 @@ ensure_libtorch() {
   fi
 }
 
+# ensure_arrow: into .venv, unless HOGPEN_ARROW_ROOT names an Arrow of the user's own.
+ensure_arrow() {
+  if [[ -n ${HOGPEN_ARROW_ROOT:-} ]]; then
+    say "Arrow: $HOGPEN_ARROW_ROOT (HOGPEN_ARROW_ROOT)"
+    return
+  fi
+  ensure_venv
+  ensure_python_packages --no-deps "$arrow_package"
+}
+
 # Compile jobs: a file that includes LibTorch takes up to 1.3 GB, so memory may allow fewer than the CPUs do.
 build_jobs() {
   local cpus kilobytes jobs
@@ -169,7 +181,8 @@ configure() {
   [[ ! -x $venv/bin/python ]] || python=$venv/bin/python
   say "Configuring build/$1"
   # Said each time, because CMake's cache would keep those of an earlier run.
-  cmake --preset "$1" --log-level=WARNING -DHOGPEN_PYTHON="$python" -DHOGPEN_TORCH_ROOT="${HOGPEN_TORCH_ROOT:-}"
+  cmake --preset "$1" --log-level=WARNING -DHOGPEN_PYTHON="$python" -DHOGPEN_TORCH_ROOT="${HOGPEN_TORCH_ROOT:-}" \
+    -DHOGPEN_ARROW_ROOT="${HOGPEN_ARROW_ROOT:-}"
 }
 
 # build PRESET [TARGET…]: all targets when none is named.
