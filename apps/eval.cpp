@@ -4,6 +4,7 @@
 #include <string>
 
 #include "apps/cli.h"
+#include "apps/data.h"
 #include "apps/output.h"
 #include "models/trainer.h"
 
@@ -25,7 +26,10 @@ struct EvalArguments {
 };
 
 int evaluate(const EvalArguments& arguments) {
-  const Evaluation score = evaluate_checkpoint(arguments.checkpoint, arguments.model, arguments.data);
+  const Evaluation score = evaluate_checkpoint(
+      arguments.checkpoint, arguments.model, arguments.data, [](const std::string& name, const std::string& record) {
+        return open_named_data({.name = name, .features = {}, .label = "", .record = record}).data;
+      });
   const nlohmann::json json = {{"accuracy", score.accuracy},
                                {"loss", score.loss},
                                {"epoch", score.epoch},

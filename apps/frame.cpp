@@ -15,10 +15,9 @@
 
 #include "apps/cli.h"
 #include "apps/output.h"
-#include "apps/status_line.h"
-#include "apps/text.h"
+#include "apps/table.h"
+#include "models/table_dataset.h"
 #include "runtime/core/error.h"
-#include "runtime/core/text.h"
 #include "runtime/process/thread_budget.h"
 
 namespace hogpen {
@@ -217,6 +216,12 @@ int frame(const FrameArguments& arguments) {
 }
 
 }  // namespace
+
+NamedData open_table(const DataChoice& choice) {
+  TableData table =
+      read_table(choice.name, {.features = choice.features, .label = choice.label, .record = choice.record});
+  return {.data = std::move(table.data), .record = std::move(table.record)};
+}
 
 Command add_frame(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("frame", "Look at, group and convert tables: CSV, Parquet, Arrow");

@@ -1,15 +1,25 @@
 #include "apps/cli.h"
+#include "apps/table.h"
 #include "runtime/core/error.h"
 
 namespace hogpen {
+namespace {
+
+[[noreturn]] void no_arrow(const std::string& what) {
+  throw UsageError("this hogpen was built without Apache Arrow, which " + what + " needs",
+                   "pip install pyarrow into the Python of the build, and configure it again");
+}
+
+}  // namespace
+
+NamedData open_table(const DataChoice& choice) {
+  no_arrow("the table " + choice.name);
+}
 
 Command add_frame(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("frame", "Look at, group and convert tables (not in this build)");
   parser->allow_extras();
-  return {parser, [](const Arguments&) -> int {
-            throw UsageError("this hogpen was built without Apache Arrow, which `hogpen frame` needs",
-                             "pip install pyarrow into the Python of the build, and configure it again");
-          }};
+  return {parser, [](const Arguments&) -> int { no_arrow("`hogpen frame`"); }};
 }
 
 }  // namespace hogpen

@@ -69,6 +69,11 @@ RunPlace choose_run_place(const std::optional<std::string>& run_dir, const std::
   return {run_dir ? directory : fs::path(*resume), checkpoint};
 }
 
+std::string data_record_of(const fs::path& checkpoint) {
+  const nlohmann::json record = read_state(checkpoint);
+  return record.contains("data_record") ? record["data_record"].dump() : "";
+}
+
 std::vector<Setting> recorded_settings(const fs::path& checkpoint, const std::vector<Setting>& given) {
   const nlohmann::json record = read_state(checkpoint);
   std::map<std::string, std::string> recorded = record.value("settings", std::map<std::string, std::string>());

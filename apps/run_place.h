@@ -22,6 +22,9 @@ struct RunPlace {
 [[nodiscard]] RunPlace choose_run_place(const std::optional<std::string>& run_dir,
                                         const std::optional<std::string>& resume);
 
+/// What it knows of its data (`TrainerOptions::data_record`), or nothing. Throws: FormatError for a damaged one.
+[[nodiscard]] std::string data_record_of(const std::filesystem::path& checkpoint);
+
 /// What the command that wrote a checkpoint was told about the training, as settings weaker than all that is given now.
 /// `model` and `data` are known of a checkpoint that another program wrote, too.
 [[nodiscard]] std::vector<Setting> recorded_settings(const std::filesystem::path& checkpoint,

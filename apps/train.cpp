@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "apps/cli.h"
+#include "apps/data.h"
 #include "apps/output.h"
 #include "apps/progress.h"
 #include "apps/run_place.h"
@@ -173,7 +174,7 @@ std::string remedy_for(const WorkerExit& exit, const TrainerOptions& options) {
 
 /// A path in state.json must mean the same from everywhere.
 std::string lasting_name(const std::string& data) {
-  return fs::path(data).has_parent_path() ? fs::absolute(data).lexically_normal().string() : data;
+  return fs::path(data).has_parent_path() || is_table(data) ? fs::absolute(data).lexically_normal().string() : data;
 }
 
 std::string placement_text(const TrainStart& start, const LauncherOptions& options) {
@@ -238,8 +239,13 @@ std::string closing_lines(const TrainResult& result) {
 }
 
 int train(const TrainArguments& arguments, const RunPlace& place, const std::vector<Setting>& settings) {
-  DatasetPair data = open_dataset(arguments.data);
+  NamedData named = open_named_data({.name = arguments.data,
+                                     .features = arguments.features,
+                                     .label = arguments.label,
+                                     .record = place.checkpoint ? data_record_of(*place.checkpoint) : ""});
+  DatasetPair& data = named.data;
   TrainerOptions options = trainer_options(arguments, data.train.size());
+  options.data_record = std::move(named.record);
   options.data_name = lasting_name(arguments.data);
   options.settings = settings_to_record(settings);
   options.run_directory = place.directory;

@@ -68,8 +68,13 @@ void add_task_options(CLI::App& parser, TrainArguments& a) {
   group.add("--model", a.model, "TEXT", any_text(),
             "Layers: Linear(in,out), Conv2d(in,out,kernel), MaxPool2d(kernel), Flatten, Dropout(p), "
             "Dropout2d(p), ReLU, Tanh, Sigmoid, GELU, LogSoftmax");
-  group.add("--data", a.data, "NAME|DIR", any_text(),
-            "fashion-mnist, synthetic, synthetic:COUNT, or a directory with the four IDX files of MNIST");
+  group.add(
+      "--data", a.data, "NAME|DIR", any_text(),
+      "fashion-mnist, synthetic, synthetic:COUNT, a directory with the four IDX files of MNIST, or a table: .csv, "
+      ".tsv (.gz), .parquet, .arrow; every fifth row is kept to test on");
+  group.add("--label", a.label, "COLUMN", any_text(), "Of a table: the column to learn, of at most 256 classes");
+  group.add("--features", a.features, "COLUMN,…", any_text(), "Of a table: columns of numbers; default: all others")
+      .delimiter(',');
   group.add("--epochs", a.epochs, "N", whole_number(1, kMostEpochs), "Passes over the data by all workers together");
   group.add("--batch-size", a.batch_size, "N", whole_number(1), "Samples in each step of a worker");
   group.add("--seed", a.seed, "N", whole_number(0), "Of the initial parameters and the order of samples");

@@ -19,6 +19,8 @@ struct TrainArguments {
   std::int64_t batch_size = 64;
   std::uint64_t seed = 1;
 
+  std::vector<std::string> features;
+  std::string label;
   int workers = 0;  ///< 0: as many as there are GPUs or usable CPUs
   std::string workers_as = "processes";
   std::string mode = "hogwild";

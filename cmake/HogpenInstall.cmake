@@ -7,7 +7,7 @@ set(hogpen_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hogpen)
 
 set(hogpen_parts kernels runtime models)
 if(HOGPEN_HAS_FRAME)
-  list(APPEND hogpen_parts frame)
+  list(APPEND hogpen_parts frame tables)
 endif()
 foreach(part IN LISTS hogpen_parts)
   set_target_properties(hogpen_${part} PROPERTIES EXPORT_NAME ${part})

@@ -11,8 +11,8 @@
 namespace hogpen::kernels::detail {
 
 C10_HOST_DEVICE inline float element(const LayerInput& x, std::size_t row, std::size_t column, std::size_t width) {
-  if (x.values != nullptr) return x.values[row * width + column];
   const std::size_t sample = x.samples != nullptr ? x.samples[row] : row;
+  if (x.values != nullptr) return x.values[sample * width + column];
   return static_cast<float>(x.pixels[sample * width + column]) * x.scale + x.shift;
 }
 

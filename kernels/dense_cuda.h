@@ -9,8 +9,8 @@
 // The layers of dense.h and dropout.h, for kernels/layers_cuda.h.
 namespace hogpen::kernels {
 
-/// x [rows, width]: `values`; or, where that is null, pixels[samples[row], column] * scale + shift, with the rows of
-/// `pixels` themselves where `samples` is null.
+/// x [rows, width]: values[samples[row], column]; or, where `values` is null, pixels[samples[row], column] * scale +
+/// shift. The rows are those of `values` or `pixels` themselves where `samples` is null.
 struct LayerInput {
   const float* values = nullptr;
   const std::uint8_t* pixels = nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <system_error>
 
@@ -119,13 +120,34 @@ struct Dataset::State {
   std::int64_t width;
   std::int64_t classes;
   Normalization normalization;
+  std::size_t number_bytes = 1;  // of float32, or of a pixel
 
   [[nodiscard]] std::size_t sample_numel() const { return static_cast<std::size_t>(height * width); }
-  [[nodiscard]] const std::uint8_t* image(std::size_t index) const {
-    return as_pixels(samples) + index * sample_numel();
+  [[nodiscard]] std::size_t sample_bytes() const { return sample_numel() * number_bytes; }
+  [[nodiscard]] const std::uint8_t* sample(std::size_t index) const {
+    return as_pixels(samples) + index * sample_bytes();
   }
-  [[nodiscard]] const std::uint8_t* labels() const { return image(static_cast<std::size_t>(count)); }
+  [[nodiscard]] const std::uint8_t* labels() const { return sample(static_cast<std::size_t>(count)); }
 };
+
+Dataset Dataset::of_features(Segment samples, std::int64_t count, std::int64_t features) {
+  require(count >= 1 && features >= 1, "data must have rows and features, not {} of {}", count, features);
+  const std::size_t numbers = static_cast<std::size_t>(count) * static_cast<std::size_t>(features);
+  const std::size_t size = numbers * sizeof(float) + static_cast<std::size_t>(count);
+  require(samples.size_bytes() == size, "{} rows of {} features and their labels take {} bytes, not {}", count,
+          features, size, samples.size_bytes());
+  const std::span labels(as_pixels(samples) + numbers * sizeof(float), static_cast<std::size_t>(count));
+  const std::int64_t classes = std::int64_t{*std::ranges::max_element(labels)} + 1;
+  return Dataset(std::make_shared<const State>(
+      State{std::move(samples), count, 1, features, classes, Normalization::none(), sizeof(float)}));
+}
+
+bool Dataset::has_features() const noexcept {
+  return state_->number_bytes == sizeof(float);
+}
+std::size_t Dataset::labels_offset() const noexcept {
+  return static_cast<std::size_t>(state_->count) * state_->sample_bytes();
+}
 
 Dataset::Dataset(Segment samples, std::int64_t count, std::int64_t height, std::int64_t width) {
   const auto pixels = static_cast<std::size_t>(count * height * width);
@@ -180,7 +202,8 @@ const Dataset::Normalization& Dataset::normalization() const noexcept {
 
 std::span<const std::uint8_t> Dataset::image(std::int64_t index) const {
   require(index >= 0 && index < size(), "the index of a sample must be below {}, not {}", size(), index);
-  return {state_->image(static_cast<std::size_t>(index)), state_->sample_numel()};
+  require(!has_features(), "samples are rows of features, not images");
+  return {state_->sample(static_cast<std::size_t>(index)), state_->sample_numel()};
 }
 
 std::uint8_t Dataset::label(std::int64_t index) const {
@@ -200,9 +223,15 @@ void Dataset::gather(std::span<const std::uint32_t> indices, const Normalization
     require(index < size(), "the index of a sample must be below {}, not {}", size(), index);
   }
   for (std::size_t i = 0; i < indices.size(); ++i) {
-    if (i + kPrefetchAhead < indices.size()) prefetch(state_->image(indices[i + kPrefetchAhead]), numel);
-    kernels::normalize(state_->image(indices[i]), images.data() + i * numel, numel, normalization.scale(),
-                       normalization.shift());
+    const std::uint8_t* const sample = state_->sample(indices[i]);
+    if (i + kPrefetchAhead < indices.size()) {
+      prefetch(state_->sample(indices[i + kPrefetchAhead]), state_->sample_bytes());
+    }
+    if (has_features()) {
+      std::memcpy(images.data() + i * numel, sample, state_->sample_bytes());
+    } else {
+      kernels::normalize(sample, images.data() + i * numel, numel, normalization.scale(), normalization.shift());
+    }
     labels[i] = state_->labels()[indices[i]];
   }
 }

@@ -11,7 +11,8 @@
 
 namespace hogpen {
 
-/// Images (uint8) and their labels (uint8), read once into one Segment that all workers share.
+/// Images (uint8) or rows of features (float32), and their labels (uint8), read once into one Segment that all workers
+/// share.
 ///
 /// Sharing: immutable after it is made; forked children inherit the mapping. A copy is another handle.
 /// Owns: a share of the Segment.
@@ -32,22 +33,34 @@ class Dataset {
   [[nodiscard]] static Dataset synthetic(std::int64_t count, std::int64_t height, std::int64_t width,
                                          std::int64_t classes, std::uint64_t seed);
 
+  /// Rows of features, which are trained on as they are. `samples` holds all of them, row by row, and then all labels.
+  ///
+  /// Throws: UsageError for a Segment of another size, or less than one row or feature.
+  [[nodiscard]] static Dataset of_features(Segment samples, std::int64_t count, std::int64_t features);
+
   [[nodiscard]] std::int64_t size() const noexcept;
   [[nodiscard]] std::int64_t height() const noexcept;
   [[nodiscard]] std::int64_t width() const noexcept;
   [[nodiscard]] std::int64_t sample_numel() const noexcept { return height() * width(); }
+  /// Of float32, a row each; else pixels.
+  [[nodiscard]] bool has_features() const noexcept;
   [[nodiscard]] std::int64_t classes() const noexcept;  ///< largest label + 1
-  /// Throws: UsageError for an index outside [0, size()).
+  /// Throws: UsageError for an index outside [0, size()), and where there are features.
   [[nodiscard]] std::span<const std::uint8_t> image(std::int64_t index) const;
   [[nodiscard]] std::uint8_t label(std::int64_t index) const;
 
-  /// All images, then all labels, as they lie in memory.
+  /// All images or rows, then all labels, as they lie in memory.
   [[nodiscard]] const Segment& samples() const noexcept;
+  /// Where the labels begin in there.
+  [[nodiscard]] std::size_t labels_offset() const noexcept;
 
   /// Mean and standard deviation of all pixels, divided by 255; a deviation of 1 where all pixels are alike.
   struct Normalization {
     double mean = 0.0;
     double stddev = 1.0;
+
+    /// Leaves numbers as they are.
+    [[nodiscard]] static constexpr Normalization none() noexcept { return {.mean = 0.0, .stddev = 1.0 / 255.0}; }
 
     // A pixel becomes pixel * scale + shift.
     [[nodiscard]] float scale() const noexcept { return static_cast<float>(1.0 / (255.0 * stddev)); }
@@ -55,7 +68,7 @@ class Dataset {
   };
   [[nodiscard]] const Normalization& normalization() const noexcept;
 
-  /// Writes the given samples as (pixel / 255 - mean) / stddev.
+  /// Writes the given samples as (pixel / 255 - mean) / stddev, or features as they are.
   ///
   /// Shapes: images [indices.size() * sample_numel()], labels [indices.size()]. Dtypes: float32, int64.
   /// Accuracy: within 1e-6 of the exact value for data of any common normalization.
@@ -67,6 +80,7 @@ class Dataset {
   struct State;
   /// `samples` holds all images, then all labels.
   Dataset(Segment samples, std::int64_t count, std::int64_t height, std::int64_t width);
+  explicit Dataset(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
   std::shared_ptr<const State> state_;
 };

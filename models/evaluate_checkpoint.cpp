@@ -20,10 +20,12 @@ std::string choose(std::optional<std::string> given, const nlohmann::json& recor
 }  // namespace
 
 Evaluation evaluate_checkpoint(const std::filesystem::path& checkpoint, std::optional<std::string> model,
-                               std::optional<std::string> data_name) {
+                               std::optional<std::string> data_name, const OpenData& open_data) {
   const nlohmann::json record = load_state(checkpoint);
   Model fresh = parse_model(choose(std::move(model), record, "model", checkpoint));
-  const DatasetPair data = open_dataset(choose(std::move(data_name), record, "data", checkpoint));
+  const std::string name = choose(std::move(data_name), record, "data", checkpoint);
+  const std::string data_record = record.contains("data_record") ? record["data_record"].dump() : "";
+  const DatasetPair data = open_data ? open_data(name, data_record) : open_dataset(name);
   const Arena arena = share_memory(*fresh.module);
   load_safetensors(model_file(checkpoint), arena);
   Dataset::Normalization normalization = data.train.normalization();

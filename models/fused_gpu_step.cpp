@@ -54,8 +54,12 @@ class FusedGpuStep final : public GpuStep {
         random_(tensor_on_gpu(gpu_.index(), c10::ScalarType::Long, 1)) {
     const Dataset& data = buffer.data();
     const auto* const bytes = static_cast<const std::uint8_t*>(samples_on_gpu_.const_data_ptr());
-    pixels_ = {.pixels = bytes, .scale = buffer.normalization().scale(), .shift = buffer.normalization().shift()};
-    labels_ = bytes + data.size() * data.sample_numel();
+    if (data.has_features()) {
+      samples_ = {.values = reinterpret_cast<const float*>(bytes)};
+    } else {
+      samples_ = {.pixels = bytes, .scale = buffer.normalization().scale(), .shift = buffer.normalization().shift()};
+    }
+    labels_ = bytes + data.labels_offset();
     for (const FlatSlice& slice : model.slices()) {
       gradients_.push_back(view_in(flat_gradient_.storage(), c10::ScalarType::Float,
                                    static_cast<std::size_t>(slice.offset) * sizeof(float), slice.numel));
@@ -73,7 +77,7 @@ class FusedGpuStep final : public GpuStep {
     const auto rows = static_cast<std::size_t>(samples.numel());
     const auto* const numbers_of_samples = static_cast<const std::uint32_t*>(samples.const_data_ptr());
     auto* const stream = static_cast<CUstream_st*>(current_stream(gpu_));
-    pixels_.samples = numbers_of_samples;
+    samples_.samples = numbers_of_samples;
     for (std::size_t i = 0; i < stages_.size(); ++i) stages_[i].forward(input_of(i), rows, stream);
     float* gradient = stages_.back().output();  // the cross-entropy makes the one the other
     launch(kernels::SoftmaxCrossEntropy{gradient, labels_, numbers_of_samples, data_of(loss_), rows,
@@ -103,7 +107,7 @@ class FusedGpuStep final : public GpuStep {
   }
 
   [[nodiscard]] LayerInput input_of(std::size_t stage) const {
-    return stage == 0 ? pixels_ : LayerInput{.values = stages_[stage - 1].output()};
+    return stage == 0 ? samples_ : LayerInput{.values = stages_[stage - 1].output()};
   }
   [[nodiscard]] std::uint64_t* random_state() const { return static_cast<std::uint64_t*>(random_.mutable_data_ptr()); }
   [[nodiscard]] at::Tensor numbers(std::int64_t numel) const {
@@ -117,7 +121,7 @@ class FusedGpuStep final : public GpuStep {
   at::Tensor loss_;
   at::Tensor random_;               // the state of dropouts' stream of random numbers
   std::size_t random_numbers_ = 0;  // of a step
-  LayerInput pixels_;               // with the samples of the batch
+  LayerInput samples_;              // of the batch
   const std::uint8_t* labels_ = nullptr;
   std::vector<GpuStage> stages_;
   std::size_t first_to_train_ = 0;

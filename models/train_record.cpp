@@ -54,6 +54,7 @@ json make_record(const TrainPlan& plan, std::int64_t step, const std::optional<E
                  {"optimizer_copies", plan.optimizer_copies},
                  {"lr_schedule", schedule_record(options.schedule)},
                  {"normalization", {{"mean", plan.normalization.mean}, {"stddev", plan.normalization.stddev}}}};
+  if (!options.data_record.empty()) record["data_record"] = json::parse(options.data_record);
   if (evaluation) {
     record["evaluation"] = {{"step", evaluation->step}, {"loss", evaluation->loss}, {"accuracy", evaluation->accuracy}};
   }

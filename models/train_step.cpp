@@ -66,18 +66,15 @@ BatchBuffer::Batch BatchBuffer::fill(std::span<const std::uint32_t> samples) {
 }
 
 BatchBuffer::Batch BatchBuffer::gather_on_gpu(const at::Tensor& samples) const {
-  const std::int64_t numel = data_.size() * data_.sample_numel();
   std::vector<std::int64_t> shape = inputs_.sizes().vec();
   shape[0] = samples.numel();
-  const at::Tensor pixels = samples_on_gpu_.narrow(0, 0, numel).view({data_.size(), data_.sample_numel()});
-  const at::Tensor labels = samples_on_gpu_.narrow(0, numel, data_.size());
-  return {pixels.index_select(0, samples)
-              .to(at::kFloat)
-              .div_(255.0)
-              .sub_(normalization_.mean)
-              .div_(normalization_.stddev)
-              .view(shape),
-          labels.index_select(0, samples).to(at::kLong)};
+  const auto labels_at = static_cast<std::int64_t>(data_.labels_offset());
+  const at::Tensor numbers =
+      samples_on_gpu_.narrow(0, 0, labels_at).view(data_.has_features() ? at::kFloat : at::kByte);
+  const at::Tensor rows = numbers.view({data_.size(), data_.sample_numel()}).index_select(0, samples);
+  const at::Tensor labels = samples_on_gpu_.narrow(0, labels_at, data_.size()).index_select(0, samples).to(at::kLong);
+  if (data_.has_features()) return {rows.view(shape), labels};
+  return {rows.to(at::kFloat).div_(255.0).sub_(normalization_.mean).div_(normalization_.stddev).view(shape), labels};
 }
 
 std::unique_ptr<TrainStep> make_autograd_step(SharedModel& model, BatchBuffer buffer) {

@@ -112,10 +112,13 @@ class Trainer {
 /// What `--resume auto` goes on from: the newest checkpoint of a run directory; nothing when there is none.
 [[nodiscard]] std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& run_directory);
 
+/// Opens data by name and record (`TrainerOptions::data_record`, or nothing).
+using OpenData = std::function<DatasetPair(const std::string& name, const std::string& record)>;
+
 /// Loads a checkpoint and evaluates it. Throws: what `load_state`, `load_safetensors` and `parse_model` throw;
 /// UsageError when model or data set do not fit. `model` and `data_name` replace what the checkpoint's own record says;
-/// a lone .safetensors file needs `model`.
+/// a lone .safetensors file needs `model`. Without `open_data`, `open_dataset` does it.
 [[nodiscard]] Evaluation evaluate_checkpoint(const std::filesystem::path& checkpoint, std::optional<std::string> model,
-                                             std::optional<std::string> data_name);
+                                             std::optional<std::string> data_name, const OpenData& open_data = {});
 
 }  // namespace hogpen

@@ -72,6 +72,7 @@ struct TrainerOptions {
   bool fuzzy_checkpoints = false;     ///< do not pause the workers for a snapshot
   std::filesystem::path run_directory;
   std::optional<std::filesystem::path> resume;  ///< a checkpoint directory or a .safetensors file
+  std::string data_record = {};                 ///< JSON, written to state.json for who reads the data again; or empty
   std::string data_name;                        ///< written to state.json, so that `hogpen eval` finds the data
   std::map<std::string, std::string> settings;  ///< of the program, written to state.json for who resumes it
 };

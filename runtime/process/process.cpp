@@ -89,6 +89,9 @@ std::optional<std::string> name_of_running_thread(const std::filesystem::path& t
   return text.substr(name, name_end - name);
 }
 
+// Of the jemalloc in libarrow, which starts it when it is loaded, and prepares for forks itself (pthread_atfork).
+constexpr std::string_view kAllocatorsThread = "jemalloc_bg_thd";
+
 }  // namespace
 
 int run_and_report(const std::function<void()>& body, CrashReport& report) noexcept {
@@ -119,6 +122,7 @@ void require_safe_to_fork() {
   int threads = 0;
   for (const auto& task : fs::directory_iterator("/proc/self/task")) {
     const auto name = name_of_running_thread(task.path());
+    if (name == kAllocatorsThread) continue;
     if (name) names += fmt::format("{}'{}'", threads++ > 0 ? ", " : "", *name);
   }
   require(threads == 1,
