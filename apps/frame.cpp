@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "apps/cli.h"
+#include "apps/frame_progress.h"
 #include "apps/output.h"
+#include "apps/stopped.h"
 #include "apps/table.h"
 #include "models/table_dataset.h"
 #include "runtime/core/error.h"
@@ -200,10 +202,12 @@ std::string as_table(const arrow::Table& table) {
   return text;
 }
 
-int frame(const FrameArguments& arguments) {
+int compute(const FrameArguments& arguments) {
   const Frame wanted = planned(arguments);
   Executor executor({.place = Place::threads, .threads = arguments.threads});
-  const ComputeOptions options = {.executor = &executor};
+  FrameProgressView view(arguments.quiet);
+  const ComputeOptions options = {.executor = &executor,
+                                  .on_progress = [&](const FrameProgress& progress) { view.update(progress); }};
   if (arguments.out) {
     const std::string suffix = fs::path(*arguments.out).extension().string();
     require(suffix == ".csv" || suffix == ".parquet", "{} ends in neither .csv nor .parquet", *arguments.out);
@@ -211,8 +215,17 @@ int frame(const FrameArguments& arguments) {
     return 0;
   }
   const auto table = wanted.compute(options);
+  view.clear();
   write_stdout(arguments.json ? as_json(*table) : as_table(*table));
   return 0;
+}
+
+int frame(const FrameArguments& arguments) {
+  try {
+    return compute(arguments);
+  } catch (const Stopped& stopped) {
+    return 128 + stopped.signal;
+  }
 }
 
 }  // namespace

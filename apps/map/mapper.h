@@ -8,16 +8,12 @@
 #include <string>
 
 #include "apps/status_line.h"
+#include "apps/stopped.h"
 #include "kernels/unary_op.h"
 #include "runtime/process/stop_signals.h"
 #include "runtime/work/executor.h"
 
 namespace hogpen {
-
-/// SIGINT or SIGTERM came: what is thrown to leave a map with nothing left behind.
-struct Stopped {
-  int signal;
-};
 
 /// Applies an op piece by piece, and tells on stderr how that goes: nothing of short work but its end.
 ///

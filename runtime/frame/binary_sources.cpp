@@ -41,6 +41,7 @@ class PieceFile {
   [[nodiscard]] virtual SchemaPtr schema() const = 0;
   [[nodiscard]] virtual int pieces() const = 0;
   [[nodiscard]] virtual Batch read(int piece, const Columns& needed) const = 0;
+  [[nodiscard]] virtual std::uint64_t bytes() const = 0;
 };
 
 class ParquetFile final : public PieceFile {
@@ -56,6 +57,7 @@ class ParquetFile final : public PieceFile {
 
   SchemaPtr schema() const override { return schema_; }
   int pieces() const override { return metadata_->num_row_groups(); }
+  std::uint64_t bytes() const override { return static_cast<std::uint64_t>(arrow_ok(mapped_->GetSize())); }
   Batch read(int piece, const Columns& needed) const override {
     std::vector<int> columns;
     for (int i = 0; i < schema_->num_fields(); ++i) {
@@ -92,6 +94,7 @@ class IpcFile final : public PieceFile {
 
   SchemaPtr schema() const override { return reader_->schema(); }
   int pieces() const override { return reader_->num_record_batches(); }
+  std::uint64_t bytes() const override { return static_cast<std::uint64_t>(arrow_ok(mapped_->GetSize())); }
   Batch read(int piece, const Columns& needed) const override {
     const auto reader = read_ok(arrow::ipc::RecordBatchFileReader::Open(mapped_), file_);  // one of this thread
     const Batch all = read_ok(reader->ReadRecordBatch(piece), file_);
@@ -116,26 +119,30 @@ class PiecesPlan final : public Plan {
       : Plan(files.front()->schema()), files_(std::move(files)) {}
   void need_inputs(Run& /*run*/) const override {}
   std::unique_ptr<ChunkStream> open(Run& run) const override {
-    return std::make_unique<Stream>(files_, run.needed(*this));
+    return std::make_unique<Stream>(files_, run.needed(*this), run);
   }
 
  private:
   class Stream final : public ChunkStream {
    public:
-    Stream(std::vector<std::shared_ptr<const PieceFile>> files, Columns needed)
-        : files_(std::move(files)), needed_(std::move(needed)) {}
+    Stream(std::vector<std::shared_ptr<const PieceFile>> files, Columns needed, Run& run)
+        : files_(std::move(files)), needed_(std::move(needed)), run_(run) {
+      for (const auto& file : files_) run.expect_bytes(file->bytes());
+    }
     std::optional<MakeChunk> claim() override {
       while (file_ < files_.size() && piece_ == files_[file_]->pieces()) {
         ++file_;
         piece_ = 0;
       }
       if (file_ == files_.size()) return {};
+      run_.count_bytes(files_[file_]->bytes() / static_cast<std::uint64_t>(files_[file_]->pieces()));
       return [file = files_[file_], piece = piece_++, needed = needed_] { return file->read(piece, needed); };
     }
 
    private:
     std::vector<std::shared_ptr<const PieceFile>> files_;
     Columns needed_;
+    Run& run_;
     std::size_t file_ = 0;
     int piece_ = 0;
   };

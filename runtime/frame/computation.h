@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "runtime/frame/frame.h"
@@ -13,10 +14,15 @@ class Computation {
  public:
   Computation(const Plan& plan, const ComputeOptions& options, bool keeps_chunks)
       : own_(options.executor ? nullptr : std::make_unique<Executor>()),
-        run_(plan, own_ ? *own_ : *options.executor, keeps_chunks) {}
+        run_(plan, own_ ? *own_ : *options.executor, keeps_chunks, telling(options)) {}
   [[nodiscard]] Run& run() noexcept { return run_; }
 
  private:
+  static std::function<void(const Run&)> telling(const ComputeOptions& options) {
+    if (!options.on_progress) return {};
+    return [tell = options.on_progress](const Run& run) { tell({run.bytes(), run.total_bytes()}); };
+  }
+
   std::unique_ptr<Executor> own_;
   Run run_;
 };

@@ -4,6 +4,7 @@
 #include <arrow/type.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/core/error.h"
 #include "runtime/frame/arrow_error.h"
@@ -56,7 +57,13 @@ class CsvPlan final : public Plan {
   class Stream final : public ChunkStream {
    public:
     Stream(const CsvPlan& plan, Run& run)
-        : files_(plan.files_), format_(plan.format_), block_bytes_(plan.block_bytes_), needed_(run.needed(plan)) {}
+        : files_(plan.files_),
+          format_(plan.format_),
+          block_bytes_(plan.block_bytes_),
+          needed_(run.needed(plan)),
+          run_(run) {
+      for (const fs::path& file : files_) run.expect_bytes(fs::file_size(file));
+    }
 
     std::optional<MakeChunk> claim() override {
       while (next_ <= files_.size()) {
@@ -73,6 +80,7 @@ class CsvPlan final : public Plan {
     /// The rest of the block that has the header.
     std::optional<CsvBlock> begin_file(const fs::path& file) {
       file_ = file;
+      counted_ = 0;
       blocks_ = std::make_unique<CsvBlocks>(file, format_->parse, block_bytes_);
       if (!format_->has_header) return {};
       std::optional<CsvBlock> block = blocks_->next();
@@ -86,7 +94,9 @@ class CsvPlan final : public Plan {
       return block;
     }
 
-    MakeChunk chunk_of(CsvBlock block) const {
+    MakeChunk chunk_of(CsvBlock block) {
+      const auto read = static_cast<std::uint64_t>(blocks_->bytes_read());
+      run_.count_bytes(read - std::exchange(counted_, read));
       return [format = format_, block = std::move(block), file = file_, needed = needed_] {
         return read_chunk(*format, block, needed, file);
       };
@@ -96,8 +106,10 @@ class CsvPlan final : public Plan {
     std::shared_ptr<const CsvFormat> format_;
     std::size_t block_bytes_;
     Columns needed_;
+    Run& run_;
     std::size_t next_ = 0;
     fs::path file_;
+    std::uint64_t counted_ = 0;  // of its bytes
     std::unique_ptr<CsvBlocks> blocks_;
   };
 

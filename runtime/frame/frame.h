@@ -45,9 +45,17 @@ struct SortKey {
   bool is_descending = false;
 };
 
+/// How far a computation is: bytes of its files. One that reads a file twice counts it twice.
+struct FrameProgress {
+  std::uint64_t bytes = 0;
+  std::uint64_t total_bytes = 0;  ///< of all that has been opened
+};
+
 /// How a Frame is computed.
 struct ComputeOptions {
   Executor* executor = nullptr;  ///< whose threads do it; none: as many as `default_workers()`
+  /// Called after each chunk, by one thread at a time. What it throws ends the computation, and comes out of it.
+  std::function<void(const FrameProgress&)> on_progress = {};
 };
 
 /// A table that is computed when it is needed: columns with names, in chunks of rows. pandas' and Dask's DataFrame, on

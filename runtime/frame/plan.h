@@ -2,6 +2,8 @@
 
 #include <arrow/type_fwd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -59,7 +61,8 @@ class Run {
  public:
   /// With `keeps_chunks`, a plan that several others have as their input is computed once, and its chunks stay in
   /// memory until the end; else it is computed for each.
-  Run(const Plan& plan, Executor& executor, bool keeps_chunks);
+  /// `after_chunk` is called when a chunk was consumed.
+  Run(const Plan& plan, Executor& executor, bool keeps_chunks, std::function<void(const Run&)> after_chunk = {});
   ~Run();
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -75,6 +78,12 @@ class Run {
   using MakeAny = std::function<std::shared_ptr<void>()>;
   void for_each_of(const std::function<std::optional<MakeAny>()>& claim,
                    const std::function<bool(std::shared_ptr<void>)>& consume);
+  /// A source has so many bytes to read, and has read some.
+  void expect_bytes(std::uint64_t bytes) noexcept { total_bytes_ += bytes; }
+  void count_bytes(std::uint64_t bytes) noexcept { bytes_ += bytes; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t total_bytes() const noexcept { return total_bytes_.load(std::memory_order_relaxed); }
+
   /// All of them, in memory.
   [[nodiscard]] std::shared_ptr<arrow::Table> collect(const Plan& plan);
 
@@ -90,7 +99,10 @@ class Run {
 
   Executor& executor_;
   bool keeps_chunks_;
+  std::function<void(const Run&)> after_chunk_;
   std::map<const Plan*, Uses> uses_;
+  std::atomic<std::uint64_t> bytes_{0};
+  std::atomic<std::uint64_t> total_bytes_{0};
 };
 
 /// The columns of that schema that are needed, in its order.

@@ -168,7 +168,8 @@ class Run::KeptStream final : public ChunkStream {
   std::size_t next_ = 0;
 };
 
-Run::Run(const Plan& plan, Executor& executor, bool keeps_chunks) : executor_(executor), keeps_chunks_(keeps_chunks) {
+Run::Run(const Plan& plan, Executor& executor, bool keeps_chunks, std::function<void(const Run&)> after_chunk)
+    : executor_(executor), keeps_chunks_(keeps_chunks), after_chunk_(std::move(after_chunk)) {
   need(plan, all_columns(*plan.schema()));
 }
 
@@ -202,7 +203,12 @@ void Run::for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consum
 void Run::for_each_of(const std::function<std::optional<MakeAny>()>& claim,
                       const std::function<bool(std::shared_ptr<void>)>& consume) {
   Team& team = executor_.team();
-  InOrder order(claim, consume, team.threads());
+  const std::function<bool(std::shared_ptr<void>)> consume_and_tell = [&](std::shared_ptr<void> made) {
+    const bool wants_more = consume(std::move(made));
+    if (after_chunk_) after_chunk_(*this);
+    return wants_more;
+  };
+  InOrder order(claim, consume_and_tell, team.threads());
   team.run([&](std::size_t) { order.work(); });
   order.rethrow();
 }
