@@ -62,7 +62,11 @@ class CsvPlan final : public Plan {
           block_bytes_(plan.block_bytes_),
           needed_(run.needed(plan)),
           run_(run) {
-      for (const fs::path& file : files_) run.expect_bytes(fs::file_size(file));
+      std::error_code is_read_later;  // and then it is an error
+      for (const fs::path& file : files_) {
+        const std::uintmax_t bytes = fs::file_size(file, is_read_later);
+        if (!is_read_later) run.expect_bytes(bytes);
+      }
     }
 
     std::optional<MakeChunk> claim() override {

@@ -1,0 +1,148 @@
+// What Frame promises beside its results, which frame_test.py compares with those of pandas and polars.
+#include <arrow/array.h>
+#include <arrow/builder.h>
+#include <arrow/table.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "runtime/core/error.h"
+#include "runtime/frame/frame.h"
+#include "tests/expect_throw.h"
+
+namespace hogpen {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FrameApi : public testing::Test {
+ protected:
+  FrameApi() {
+    std::string pattern = (fs::temp_directory_path() / "hogpen-frame-XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~FrameApi() override { fs::remove_all(directory_); }
+
+  std::string write(const std::string& text, const std::string& name = "in.csv") const {
+    std::ofstream(directory_ / name) << text;
+    return directory_ / name;
+  }
+  static std::string rows(int count) {
+    std::string text = "a,b\n";
+    for (int i = 0; i < count; ++i) text += std::to_string(i) + "," + std::to_string(i) + ".5\n";
+    return text;
+  }
+  static std::int64_t row_count(const Frame& frame) { return frame.compute()->num_rows(); }
+
+  fs::path directory_;
+};
+
+TEST_F(FrameApi, NothingIsReadBeforeItIsComputedButTheFirstRows) {
+  const std::string file = write(rows(10));
+  const Frame frame = Frame::read_csv(file).filter(col("a") > 3).select({"b"});
+  EXPECT_EQ(frame.columns(), (std::vector<std::string>{"b"}));
+  write(rows(100));
+  EXPECT_EQ(row_count(frame), 96) << "and it is read again each time";
+  fs::remove(file);
+  EXPECT_THROW((void)frame.compute(), SystemError);
+}
+
+TEST_F(FrameApi, HeadReadsNoMoreThanItNeeds) {
+  std::string text = rows(1'000'000);
+  text += "no number,1\n";
+  const Frame frame = Frame::read_csv(write(text), {.chunk_rows = 1000});
+  FrameProgress last;
+  const ComputeOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
+  EXPECT_EQ(frame.head(10).compute(options)->num_rows(), 10);
+  EXPECT_LT(last.bytes, last.total_bytes / 10);
+  EXPECT_THROW((void)frame.compute(), FormatError);
+}
+
+TEST_F(FrameApi, OnlyTheColumnsThatAreNeededAreConverted) {
+  std::string text = rows(200'000);
+  text += "7,no number\n";
+  const Frame frame = Frame::read_csv(write(text), {.chunk_rows = 1000});
+  EXPECT_EQ(row_count(frame.select({"a"})), 200'001);
+  EXPECT_THROW((void)frame.select({"b"}).compute(), FormatError);
+}
+
+TEST_F(FrameApi, ACommonInputIsReadOnceWhereAllOfItStaysInMemory) {
+  const Frame frame = Frame::read_csv(write(rows(10'000)), {.chunk_rows = 100});
+  const Frame both = frame.merge(frame.groupby({"a"}).agg({{"b", Aggregate::sum}}), {"a"}, How::left);
+  FrameProgress last;
+  const ComputeOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
+  EXPECT_EQ(both.compute(options)->num_rows(), 10'000);
+  const auto size = fs::file_size(directory_ / "in.csv");
+  EXPECT_EQ(last.total_bytes, size);
+  both.write_csv(directory_ / "out.csv", options);
+  EXPECT_EQ(last.total_bytes, 2 * size) << "chunks are not kept where they only go by";
+}
+
+TEST_F(FrameApi, AColumnOfOneChunkIsATensorWithoutACopy) {
+  arrow::DoubleBuilder builder;
+  ASSERT_TRUE(builder.AppendValues(std::vector<double>{1.5, 2.5, 3.5}).ok());
+  const std::shared_ptr<arrow::Array> array = *builder.Finish();
+  auto table = arrow::Table::Make(arrow::schema({arrow::field("x", arrow::float64())}), {array});
+  const at::Tensor tensor = Frame::from_table(table).to_tensor("x");
+  EXPECT_EQ(tensor.const_data_ptr(), array->data()->buffers[1]->data());
+  EXPECT_EQ(tensor.scalar_type(), c10::ScalarType::Double);
+  table.reset();
+  EXPECT_EQ(tensor.numel(), 3) << "the tensor keeps the memory";
+  EXPECT_EQ(tensor.const_data_ptr<double>()[2], 3.5);
+}
+
+TEST_F(FrameApi, ColumnsBecomeAMatrix) {
+  const Frame frame = Frame::read_csv(write(rows(1000)), {.chunk_rows = 7});
+  const at::Tensor matrix = frame.to_tensor(std::vector<std::string>{"b", "a"});
+  ASSERT_EQ(matrix.sizes(), (c10::IntArrayRef{1000, 2}));
+  const float* const numbers = matrix.const_data_ptr<float>();
+  for (int row = 0; row < 1000; ++row) {
+    ASSERT_EQ(numbers[2 * row], static_cast<float>(row) + 0.5F);
+    ASSERT_EQ(numbers[2 * row + 1], static_cast<float>(row));
+  }
+}
+
+TEST_F(FrameApi, WhatIsNoTensorIsRefused) {
+  const Frame frame = Frame::read_csv(write("a,s,n\n1,x,\n2,y,3\n"));
+  expect_throw<UsageError>("'s' cannot be a tensor: it is string", [&] { (void)frame.to_tensor("s"); });
+  expect_throw<UsageError>("'n' has 1 missing values", [&] { (void)frame.to_tensor("n"); });
+  EXPECT_EQ(frame.filter(!col("n").is_null()).to_tensor("n").numel(), 1);
+}
+
+TEST_F(FrameApi, ExpressionsAreCheckedWhenTheyAreNoted) {
+  const Frame frame = Frame::read_csv(write(rows(10)));
+  expect_throw<UsageError>("there is no column 'x'", [&] { (void)frame.filter(col("x") > 1); });
+  expect_throw<UsageError>("a filter is a condition", [&] { (void)frame.filter(col("a") + 1); });
+  EXPECT_THROW((void)frame.with_column("c", col("a") + "text"), UsageError);
+  EXPECT_THROW((void)frame.with_column("c", Expr::call("no_such_function", {col("a")})), UsageError);
+  EXPECT_EQ(row_count(frame.filter((col("a") >= 2 && col("b") < 7.0) || col("a") == 9)), 6);
+  const auto made = frame.with_column("c", (col("a") * 2 - 1).cast("double") / 4).compute();
+  EXPECT_EQ(static_cast<const arrow::DoubleArray&>(*made->GetColumnByName("c")->chunk(0)).Value(3), 1.25);
+  EXPECT_EQ(row_count(frame.filter(true)), 10);
+  EXPECT_EQ(row_count(frame.filter(false)), 0);
+}
+
+TEST_F(FrameApi, AnOverflowIsAnError) {
+  const Frame frame = Frame::read_csv(write("a\n9223372036854775807\n"));
+  EXPECT_THROW((void)frame.with_column("b", col("a") + 1).compute(), UsageError);
+}
+
+TEST_F(FrameApi, AProgressThatThrowsEndsTheComputationAndLeavesNoFile) {
+  const Frame frame = Frame::read_csv(write(rows(10'000)), {.chunk_rows = 10});
+  const ComputeOptions options = {.on_progress = [](const FrameProgress&) { throw Error("enough"); }};
+  for (const char* name : {"out.csv", "out.parquet"}) {
+    const auto write_it = [&] {
+      std::string(name).ends_with(".csv") ? frame.write_csv(directory_ / name, options)
+                                          : frame.write_parquet(directory_ / name, options);
+    };
+    expect_throw<Error>("enough", write_it);
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()), 1) << "in.csv alone";
+}
+
+}  // namespace
+}  // namespace hogpen
