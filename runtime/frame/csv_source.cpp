@@ -17,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kSample = std::size_t{1} << 20;  // bytes from which the length of a row is estimated
-constexpr std::size_t kSmallestBlock = 4096;
+constexpr std::size_t kSmallestChunk = 4096;
+constexpr std::size_t kLargestChunk = std::size_t{1} << 28;
 
 /// The texts of the first row, which is taken out of the block.
 std::vector<std::string> take_row(const CsvFormat& format, CsvBlock& block, const fs::path& file) {
@@ -147,7 +148,8 @@ std::size_t look_at(const fs::path& file, const CsvOptions& options, CsvFormat& 
   for (const auto& [name, type] : options.types) (void)index_of_column(*format.schema, name);
   const std::size_t rows = static_cast<std::size_t>(std::max(sample->num_rows(), 1));
   const std::size_t row_bytes = static_cast<std::size_t>(block->bytes->size()) / rows + 1;
-  return std::max(row_bytes * static_cast<std::size_t>(options.chunk_rows), kSmallestBlock);
+  const auto chunk_rows = std::min(static_cast<std::size_t>(options.chunk_rows), kLargestChunk);
+  return std::clamp(row_bytes * chunk_rows, kSmallestChunk, kLargestChunk);
 }
 
 }  // namespace

@@ -104,6 +104,15 @@ void write_column(const arrow::ChunkedArray& column, float* to, std::int64_t col
   }
 }
 
+/// The columns of a table side by side.
+void write_columns(const arrow::Table& table, const at::Tensor& matrix) {
+  for (int i = 0; i < table.num_columns(); ++i) {
+    (void)dtype_of(*table.schema()->field(i));
+    check_no_nulls(*table.column(i), table.schema()->field(i)->name());
+    write_column(*table.column(i), static_cast<float*>(matrix.mutable_data_ptr()) + i, table.num_columns());
+  }
+}
+
 }  // namespace
 
 const char* name_of(Aggregate aggregate) noexcept {
@@ -202,14 +211,19 @@ at::Tensor Frame::to_tensor(const std::string& column, const ComputeOptions& opt
 
 at::Tensor Frame::to_tensor(const std::vector<std::string>& columns, const ComputeOptions& options) const {
   const auto table = select(columns).compute(options);
-  const auto width = static_cast<std::int64_t>(columns.size());
-  at::Tensor matrix = at::empty({table->num_rows(), width}, c10::ScalarType::Float);
-  for (int i = 0; i < table->num_columns(); ++i) {
-    (void)dtype_of(*table->schema()->field(i));
-    check_no_nulls(*table->column(i), columns[static_cast<std::size_t>(i)]);
-    write_column(*table->column(i), matrix.mutable_data_ptr<float>() + i, width);
-  }
+  const at::Tensor matrix = at::empty({table->num_rows(), table->num_columns()}, c10::ScalarType::Float);
+  write_columns(*table, matrix);
   return matrix;
+}
+
+void Frame::write_tensor(const std::vector<std::string>& columns, const at::Tensor& out,
+                         const ComputeOptions& options) const {
+  const auto table = select(columns).compute(options);
+  const auto width = static_cast<std::int64_t>(columns.size());
+  require(out.scalar_type() == c10::ScalarType::Float && out.is_contiguous() && out.is_cpu() &&
+              out.sizes() == c10::IntArrayRef({table->num_rows(), width}),
+          "the tensor must be float32 of shape [{}, {}] on the CPU, without gaps", table->num_rows(), width);
+  write_columns(*table, out);
 }
 
 }  // namespace hogpen

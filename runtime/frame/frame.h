@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/unary_op.h"
+#include "runtime/frame/aggregate.h"
 #include "runtime/frame/csv.h"
 #include "runtime/frame/expression.h"
 #include "runtime/work/executor.h"
@@ -25,25 +26,6 @@ namespace hogpen {
 namespace detail {
 class Plan;
 }
-
-enum class How { inner, left, right, outer };
-
-/// How a column is summed up in a group. Nulls are left out; NaN makes sum, mean and std NaN, and is no minimum.
-enum class Aggregate { sum, mean, min, max, count, std };
-[[nodiscard]] const char* name_of(Aggregate aggregate) noexcept;
-/// Throws: UsageError for another name.
-[[nodiscard]] Aggregate aggregate_named(const std::string& name);
-
-struct AggregateOf {
-  std::string column;
-  Aggregate aggregate = Aggregate::sum;
-  std::string name = {};  ///< of the result; empty: "column_aggregate"
-};
-
-struct SortKey {
-  std::string column;
-  bool is_descending = false;
-};
 
 /// How far a computation is: bytes of its files. One that reads a file twice counts it twice.
 struct FrameProgress {
@@ -116,6 +98,10 @@ class Frame {
   [[nodiscard]] at::Tensor to_tensor(const std::string& column, const ComputeOptions& options = {}) const;
   /// Columns of numbers side by side. Shape: [rows, columns]. Dtype: float32.
   [[nodiscard]] at::Tensor to_tensor(const std::vector<std::string>& columns, const ComputeOptions& options = {}) const;
+  /// The same into a tensor that is there, of an Arena for example, which processes share. Throws: UsageError, too, for
+  /// one of another shape or dtype, or with gaps.
+  void write_tensor(const std::vector<std::string>& columns, const at::Tensor& out,
+                    const ComputeOptions& options = {}) const;
   /// Both: the file appears when it is whole, in the place of an old one. Throws: SystemError when it cannot be
   /// written.
   void write_csv(const std::filesystem::path& file, const ComputeOptions& options = {}) const;

@@ -101,6 +101,7 @@ class Run {
   bool keeps_chunks_;
   std::function<void(const Run&)> after_chunk_;
   std::map<const Plan*, Uses> uses_;
+  bool is_widening_ = false;
   std::atomic<std::uint64_t> bytes_{0};
   std::atomic<std::uint64_t> total_bytes_{0};
 };

@@ -177,9 +177,16 @@ Run::~Run() = default;
 
 void Run::need(const Plan& plan, const Columns& columns) {
   Uses& uses = uses_[&plan];
-  ++uses.count;
+  const bool is_first = uses.count == 0;
+  const std::size_t had = uses.columns.size();
   uses.columns.insert(columns.begin(), columns.end());
+  if (!is_widening_) ++uses.count;
+  if (is_first || !keeps_chunks_) return plan.need_inputs(*this);
+  // It will be computed once: its inputs have no more uses than before, but maybe of more columns.
+  if (uses.columns.size() == had) return;
+  const bool was_widening = std::exchange(is_widening_, true);
   plan.need_inputs(*this);
+  is_widening_ = was_widening;
 }
 
 std::unique_ptr<ChunkStream> Run::open(const Plan& plan) {

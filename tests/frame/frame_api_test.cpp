@@ -12,6 +12,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/frame/frame.h"
+#include "runtime/memory/arena.h"
 #include "tests/expect_throw.h"
 
 namespace hogpen {
@@ -104,6 +105,15 @@ TEST_F(FrameApi, ColumnsBecomeAMatrix) {
     ASSERT_EQ(numbers[2 * row], static_cast<float>(row) + 0.5F);
     ASSERT_EQ(numbers[2 * row + 1], static_cast<float>(row));
   }
+}
+
+TEST_F(FrameApi, ColumnsAreWrittenIntoAnArena) {
+  const Frame frame = Frame::read_csv(write(rows(100)));
+  const std::vector<TensorSpec> specs = {{.name = "x", .dtype = c10::ScalarType::Float, .shape = {100, 2}}};
+  const Arena arena = Arena::create("rows", specs);
+  frame.write_tensor({"a", "b"}, arena.tensor("x"));
+  EXPECT_EQ(arena.tensor("x").const_data_ptr<float>()[2 * 99 + 1], 99.5F);
+  expect_throw<UsageError>("float32 of shape [100, 1]", [&] { frame.write_tensor({"a"}, arena.tensor("x")); });
 }
 
 TEST_F(FrameApi, WhatIsNoTensorIsRefused) {

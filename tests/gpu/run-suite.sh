@@ -74,14 +74,17 @@ readonly system_libraries='lib(c|m|dl|rt|util|pthread|gcc_s|stdc\+\+)\.so|ld-lin
 own_libraries() { ldd "$1" | awk '/=> \//{print $3}' | grep -Ev "/torch/lib/|/nvidia/|$system_libraries" | sort -u; }
 
 pack_into() {
-  local program library size
+  local program original library size
   [[ -x $build/apps/hogpen ]] || die "there is no $build/apps/hogpen: build it first"
   mkdir -p "$pack/apps" "$pack/tests/fake_cuda" "$pack/lib" || exit 2
   for program in apps/hogpen tests/gpu_suite tests/device_memory_test "$build"/tests/*_gpu_test; do
     program=${program#"$build"/}
     [[ -x $build/$program ]] || die "there is no $build/$program: build all targets first"
-    strip -o "$pack/$program" "$build/$program" || exit 1
-    own_libraries "$build/$program" | while read -r library; do cp -L "$library" "$pack/lib/"; done
+    original=$build/$program
+    # The one that needs no Arrow, where there are two.
+    [[ $program != apps/hogpen || ! -x ${original}_without_tables ]] || original+=_without_tables
+    strip -o "$pack/$program" "$original" || exit 1
+    own_libraries "$original" | while read -r library; do cp -L "$library" "$pack/lib/"; done
   done
   strip -o "$pack/tests/fake_cuda/libcuda.so.1" "$build/tests/fake_cuda/libcuda.so.1" || exit 1
   cp "$scripts/run-suite.sh" "$scripts/suite_report.py" "$peer" "$pack/" || exit 1
