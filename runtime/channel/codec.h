@@ -39,19 +39,28 @@ concept PlainBytes = std::is_trivially_copyable_v<T> && !detail::kIsView<T>;
 
 template <class T>
 struct Codec {
-  static constexpr bool kIsPlain = true;
-  static_assert(!detail::kIsView<T>, "a pointer or view means nothing in another process: send a string or a vector");
-  static_assert(detail::kIsView<T> || std::is_trivially_copyable_v<T>,
-                "hogpen::Codec must be specialised for this type (tensors: runtime/channel/tensor_codec.h)");
+  static constexpr bool kIsPlain = PlainBytes<T>;
+  static constexpr bool kIsMissing = !kIsPlain;
 
-  static void encode(Encoder& to, const T& value) { to.write(&value, sizeof(T)); }
+  static void encode(Encoder& to, const T& value) {
+    check();
+    to.write(&value, sizeof(T));
+  }
   static T decode(Decoder& from) {
+    check();
     union {  // T need not have a default constructor
       T value;
       std::byte bytes[sizeof(T)];
     } place{.bytes = {}};
     from.read(place.bytes, sizeof(T));
     return place.value;
+  }
+
+ private:
+  static constexpr void check() {
+    static_assert(!detail::kIsView<T>, "a pointer or view means nothing in another process: send a string or a vector");
+    static_assert(detail::kIsView<T> || std::is_trivially_copyable_v<T>,
+                  "hogpen::Codec must be specialised for this type (tensors: runtime/channel/tensor_codec.h)");
   }
 };
 
@@ -130,5 +139,22 @@ struct Codec<std::optional<T>> {
     return from.value<bool>() ? std::optional<T>(from.value<T>()) : std::nullopt;
   }
 };
+
+namespace detail {
+template <class T>
+inline constexpr bool kHasCodec = !requires { requires Codec<T>::kIsMissing; };
+template <class T>
+inline constexpr bool kHasCodec<std::vector<T>> = kHasCodec<T>;
+template <class... T>
+inline constexpr bool kHasCodec<std::tuple<T...>> = (kHasCodec<T> && ...);
+template <class A, class B>
+inline constexpr bool kHasCodec<std::pair<A, B>> = kHasCodec<A> && kHasCodec<B>;
+template <class T>
+inline constexpr bool kHasCodec<std::optional<T>> = kHasCodec<T>;
+}  // namespace detail
+
+/// A type that can be sent to another process.
+template <class T>
+concept Sendable = detail::kHasCodec<T>;
 
 }  // namespace hogpen

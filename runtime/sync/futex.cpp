@@ -24,6 +24,10 @@ void futex_wait(const FutexWord& word, std::uint32_t expected, Deadline deadline
     throw SystemError("futex(FUTEX_WAIT)", errno);
 }
 
+void futex_wake_one(const FutexWord& word) noexcept {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+}
+
 void futex_wake_all(const FutexWord& word) noexcept {
   ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }

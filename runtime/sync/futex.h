@@ -16,6 +16,9 @@ static_assert(FutexWord::is_always_lock_free && sizeof(FutexWord) == 4);
 /// Throws: SystemError, for anything but a wake-up, a time-out, a signal or a changed word.
 void futex_wait(const FutexWord& word, std::uint32_t expected, Deadline deadline);
 
+/// Wakes one of those who sleep on `word`, if anyone does.
+void futex_wake_one(const FutexWord& word) noexcept;
+
 /// Wakes everyone who sleeps on `word`. Safe in a signal handler.
 void futex_wake_all(const FutexWord& word) noexcept;
 

@@ -99,6 +99,8 @@ class Pool {
   [[nodiscard]] int workers() const noexcept { return static_cast<int>(core_->workers()); }
   /// By worker; 0 for one that is being replaced, or is a thread.
   [[nodiscard]] std::vector<int> worker_pids() const { return core_->worker_pids(); }
+  /// For what submits jobs of its own: runtime/work/graph_processes.cpp.
+  [[nodiscard]] PoolCore& core() const noexcept { return *core_; }
 
  private:
   template <bool kSpread, class F, class Range>

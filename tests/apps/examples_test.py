@@ -42,6 +42,9 @@ class Examples(unittest.TestCase):
     def squares(self):
         self.expect_lines("apply: 1 4 9 16 25 36 49 64", "map:   1 4 9 16 25 36 49 64")
 
+    def delayed(self):
+        self.expect_lines(r"\(1 \+ 2\)\^2 = 9", "sum 3, square 9")
+
     def exp_chunks(self):
         self.expect_lines("4 chunks of 25 rows, 100 values", "as in one piece")
 
