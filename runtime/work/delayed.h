@@ -60,7 +60,7 @@ class Delayed {
 template <class F>
 class DelayedFunction {
  public:
-  DelayedFunction(F function, detail::TaskLabel label) : function_(std::move(function)), label_(std::move(label)) {}
+  DelayedFunction(F function, detail::TaskLabelPointer label) : function_(std::move(function)), label_(std::move(label)) {}
 
   /// A task that will call the function with these.
   template <class... Arguments>
@@ -71,7 +71,7 @@ class DelayedFunction {
 
  private:
   F function_;
-  detail::TaskLabel label_;
+  detail::TaskLabelPointer label_;
 };
 
 /// Puts the calls of a function off. `name` is what errors, traces and drawings call its tasks; without one they say
@@ -79,11 +79,7 @@ class DelayedFunction {
 template <class F>
 auto delayed(F function, std::string name = {}, std::source_location where = std::source_location::current()) {
   static_assert(!detail::NamedTaskTraits<F>::value, "delay the function itself: a NamedTask is for Pool's own calls");
-  return DelayedFunction<F>(
-      std::move(function),
-      {.name = name.empty() ? nullptr : std::make_shared<const std::string>(std::move(name)),
-       .file = where.file_name(),
-       .line = where.line()});
+  return DelayedFunction<F>(std::move(function), c10::make_intrusive<detail::TaskLabel>(std::move(name), where));
 }
 
 }  // namespace hogpen

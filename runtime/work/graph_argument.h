@@ -72,12 +72,12 @@ class ResultNode : public GraphNode {
   }
   void drop_result() noexcept override {
     if constexpr (kIsCounted) {
-      if (std::exchange(state.has_result, false)) std::destroy_at(&place_.value);
+      if (std::exchange(has_result_, false)) std::destroy_at(&place_.value);
     }
   }
 
  protected:
-  explicit ResultNode(TaskLabel label) noexcept : GraphNode(std::move(label), kIsCounted) {}
+  explicit ResultNode(TaskLabelPointer label) noexcept : GraphNode(std::move(label), kIsCounted) {}
   ~ResultNode() override { ResultNode::drop_result(); }
 
   /// Keeps what `make` returns, without a copy.
@@ -87,7 +87,7 @@ class ResultNode : public GraphNode {
       make();
     } else {
       ::new (static_cast<void*>(std::addressof(place_.value))) Value(make());
-      if constexpr (kIsCounted) state.has_result = true;
+      if constexpr (kIsCounted) has_result_ = true;
     }
   }
 

@@ -8,9 +8,9 @@
 namespace hogpen::detail {
 
 std::string TaskLabel::text() const {
-  if (name) return *name;
-  const std::string_view path = file;
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), line);
+  if (!name.empty()) return name;
+  const std::string_view path = where.file_name();
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
 }
 
 std::int64_t TaskTimes::now() noexcept {

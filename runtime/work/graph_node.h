@@ -1,8 +1,11 @@
 #pragma once
 
+#include <c10/util/intrusive_ptr.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <span>
 #include <string>
 #include <utility>
@@ -25,13 +28,14 @@ struct GraphEdge {
 };
 
 /// What a task is called: its name, or where it was delayed.
-struct TaskLabel {
-  std::shared_ptr<const std::string> name;  ///< null: has none
-  const char* file = "";
-  std::uint32_t line = 0;
-
+struct TaskLabel : c10::intrusive_ptr_target {
+  TaskLabel(std::string name_or_none, const std::source_location& place) : name(std::move(name_or_none)), where(place) {}
   [[nodiscard]] std::string text() const;
+
+  std::string name;
+  std::source_location where;
 };
+using TaskLabelPointer = c10::intrusive_ptr<TaskLabel>;
 
 /// When and by which process a task was run; the times are nanoseconds of the monotonic clock.
 struct TaskTimes {
@@ -61,7 +65,7 @@ class GraphNode {
   [[nodiscard]] virtual TaskTimes receive(const Job& job) = 0;
 
   [[nodiscard]] std::span<GraphEdge> edges() const noexcept { return {edges_, edge_count_}; }
-  [[nodiscard]] std::string name() const { return label_.text(); }
+  [[nodiscard]] std::string name() const { return label_->text(); }
   /// Whether a result is worth counting who still needs it; else it is overwritten by the next run.
   [[nodiscard]] bool has_counted_result() const noexcept { return has_counted_result_; }
   [[nodiscard]] bool has_counted_arguments() const noexcept { return has_counted_arguments_; }
@@ -73,15 +77,14 @@ class GraphNode {
   /// What a run needs to know of it.
   struct State {
     std::atomic<const GraphRun*> run{nullptr};  ///< null: none
-    std::atomic<std::uint32_t> pending{0};      ///< dependencies that have no result yet
-    std::atomic<std::uint32_t> uses{0};         ///< consumers that need the result, and targets that it is
     GraphEdge* consumers = nullptr;
-    bool has_result = false;  ///< if results are counted
+    std::atomic<std::uint32_t> pending{0};  ///< dependencies that have no result yet
+    std::atomic<std::uint32_t> uses{0};     ///< consumers that need the result, and targets that it is
   };
   State state;
 
  protected:
-  GraphNode(TaskLabel label, bool has_counted_result) noexcept
+  GraphNode(TaskLabelPointer label, bool has_counted_result) noexcept
       : label_(std::move(label)), has_counted_result_(has_counted_result) {}
   virtual ~GraphNode() = default;
 
@@ -98,12 +101,16 @@ class GraphNode {
   }
 
  private:
-  std::atomic<std::uint32_t> references_{1};
-  std::uint32_t edge_count_ = 0;
+  // All of a task with two dependencies and a small result is in two cache lines.
   GraphEdge* edges_ = nullptr;
-  TaskLabel label_;
+  TaskLabelPointer label_;
+  std::uint32_t edge_count_ = 0;
+  std::atomic<std::uint32_t> references_{1};
   bool has_counted_result_;
   bool has_counted_arguments_ = false;
+
+ protected:
+  bool has_result_ = false;  ///< if results are counted
 };
 
 /// Takes one off: whether it was the last. With kAlone nobody else counts at the same time.

@@ -102,6 +102,7 @@ void GraphRun::enter_all(std::span<GraphNode* const> targets) {
       state.uses.store(0, std::memory_order_relaxed);
       state.consumers = nullptr;
       unexplored.push_back(&node);
+      __builtin_prefetch(node.edges().data(), 1);
     }
     state.uses.store(state.uses.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   };
@@ -122,9 +123,12 @@ void GraphRun::enter_all(std::span<GraphNode* const> targets) {
 }
 
 void GraphRun::leave() noexcept {
-  for (GraphNode* node : nodes_) {
-    if (node->state.has_result) node->drop_result();
-    node->state.run.store(nullptr, std::memory_order_relaxed);
+  constexpr std::size_t kAhead = 8;
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    if (i + kAhead < nodes_.size()) __builtin_prefetch(nodes_[i + kAhead], 1);
+    GraphNode& node = *nodes_[i];
+    if (node.has_counted_result()) node.drop_result();
+    node.state.run.store(nullptr, std::memory_order_relaxed);
   }
 }
 

@@ -83,7 +83,7 @@ class TaskNode final : public ResultNode<typename TaskTypes<F, ValuesOf<Argument
   using Result = typename Types::Result;
 
   template <class... Given>
-  TaskNode(F function, TaskLabel label, Given&&... given)
+  TaskNode(F function, TaskLabelPointer label, Given&&... given)
       : Base(std::move(label)),
         function_(std::move(function)),
         arguments_(Arguments{std::forward<Given>(given)}...) {  // of results it moves nothing
