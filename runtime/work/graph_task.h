@@ -63,7 +63,7 @@ struct TaskTypes<F, std::tuple<Values...>> {
   using Call = PooledCall<F, std::tuple<Values...>>;
   static constexpr bool kSendsFunction = std::is_trivially_copyable_v<F> && sizeof(F) <= JobSlot::kClosureBytes;
   static constexpr bool kSendsArguments = (Sendable<std::decay_t<Values>> && ...);
-  static constexpr bool kSendsResult = std::is_void_v<Result> || Sendable<Result>;
+  static constexpr bool kSendsResult = Sendable<typename ResultNode<Result>::Value>;
 };
 
 template <class... Arguments>
@@ -89,7 +89,7 @@ class TaskNode final : public ResultNode<typename TaskTypes<F, ValuesOf<Argument
         arguments_(Arguments{std::forward<Given>(given)}...) {  // of results it moves nothing
     if constexpr (kHasVectors) edges_ = std::make_unique<GraphEdge[]>((std::size_t{0} + ... + Arguments::edges(given)));
     std::size_t count = 0;
-    const auto connect_one = [&](GraphNode* dependency) { Base::connect(edges_[count++], dependency); };
+    [[maybe_unused]] const auto connect_one = [&](GraphNode* dependency) { Base::connect(edges_[count++], dependency); };
     (Arguments::connect(std::forward<Given>(given), connect_one), ...);
     if (count > 0) Base::set_edges(&edges_[0], count);
   }
