@@ -11,6 +11,7 @@ void bench_sync(Recorder& recorder);
 void bench_queue(Recorder& recorder);
 void bench_spawn(Recorder& recorder);
 void bench_pool(Recorder& recorder);
+void bench_graph(Recorder& recorder);
 void bench_train(Recorder& recorder);
 void bench_memory(Recorder& recorder);
 void bench_gpu(Recorder& recorder);
@@ -28,6 +29,7 @@ inline constexpr std::array kSuites = {
     Suite{"queue", "messages and tensors between processes and threads", bench_queue},
     Suite{"spawn", "starting and ending processes", bench_spawn},
     Suite{"pool", "tasks on a pool of workers", bench_pool},
+    Suite{"graph", "delayed calls: building a graph of empty tasks, and computing it", bench_graph},
     Suite{"train", "training the default model: samples per second, start, memory, time to 88 %", bench_train},
     Suite{"memory", "what memory allows: STREAM copy, scale and triad", bench_memory},
     Suite{"gpu", "GPU 0: contexts, attaching to memory, copies, training by processes and threads", bench_gpu},

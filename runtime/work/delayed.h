@@ -60,18 +60,23 @@ class Delayed {
 template <class F>
 class DelayedFunction {
  public:
-  DelayedFunction(F function, detail::TaskLabelPointer label) : function_(std::move(function)), label_(std::move(label)) {}
+  DelayedFunction(F function, detail::TaskLabelPointer label) : function_(std::move(function)), memory_(std::move(label)) {}
 
   /// A task that will call the function with these.
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) const {
-    using Node = detail::TaskNode<F, detail::Argument<std::decay_t<Arguments>>...>;
-    return Delayed<typename Node::Result>(new Node(function_, label_, std::forward<Arguments>(arguments)...));
+    constexpr bool kTakesThem = detail::kCanTake<F, detail::ValuesOf<detail::Argument<std::decay_t<Arguments>>...>>;
+    static_assert(kTakesThem, "delayed: the function cannot be called with these arguments. It is given plain values and "
+                              "results as const T&, those of a vector of Delayed<T> as std::vector<T>, no Delayed<void>");
+    if constexpr (kTakesThem) {
+      using Node = detail::TaskNode<F, detail::Argument<std::decay_t<Arguments>>...>;
+      return Delayed<typename Node::Result>(memory_.make<Node>(function_, std::forward<Arguments>(arguments)...));
+    }
   }
 
  private:
   F function_;
-  detail::TaskLabelPointer label_;
+  mutable detail::NodeMemory memory_;
 };
 
 /// Puts the calls of a function off. `name` is what errors, traces and drawings call its tasks; without one they say

@@ -77,7 +77,7 @@ class ResultNode : public GraphNode {
   }
 
  protected:
-  explicit ResultNode(TaskLabelPointer label) noexcept : GraphNode(std::move(label), kIsCounted) {}
+  explicit ResultNode(NodeSlab* slab) noexcept : GraphNode(slab, kIsCounted) {}
   ~ResultNode() override { ResultNode::drop_result(); }
 
   /// Keeps what `make` returns, without a copy.
@@ -142,8 +142,8 @@ struct Argument<std::vector<Delayed<T>>> {  // several results: a vector of them
   explicit Argument(const std::vector<Delayed<T>>& given) noexcept : count(given.size()) {}
   [[nodiscard]] static std::size_t edges(const std::vector<Delayed<T>>& given) noexcept { return given.size(); }
   template <class Connect>
-  static void connect(const std::vector<Delayed<T>>& given, const Connect& connect_one) noexcept {
-    for (Delayed<T> one : given) connect_one(one.node_.give_up());
+  static void connect(std::vector<Delayed<T>> given, const Connect& connect_one) noexcept {
+    for (Delayed<T>& one : given) connect_one(one.node_.give_up());
   }
   [[nodiscard]] auto values(const GraphEdge*& edge) const {
     if constexpr (std::is_void_v<T>) {

@@ -1,17 +1,8 @@
 #include "runtime/work/graph_node.h"
 
-#include <fmt/format.h>
-
 #include <chrono>
-#include <string_view>
 
 namespace hogpen::detail {
-
-std::string TaskLabel::text() const {
-  if (!name.empty()) return name;
-  const std::string_view path = where.file_name();
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
-}
 
 std::int64_t TaskTimes::now() noexcept {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
@@ -24,17 +15,18 @@ void GraphNode::release(GraphNode* node) noexcept {
   GraphNode* dying = node;
   GraphNode* rest = nullptr;
   while (dying != nullptr) {
+    dying->prefetch_dependencies();
     for (const GraphEdge& edge : dying->edges()) {
       GraphNode* dependency = edge.dependency;
       if (dependency->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) continue;
       if (dependency->edges().empty()) {
-        delete dependency;
+        destroy(dependency);
       } else {
         dependency->edges_->consumer = rest;
         rest = dependency;
       }
     }
-    delete dying;
+    destroy(dying);
     dying = rest;
     if (rest != nullptr) rest = rest->edges_->consumer;
   }

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <c10/util/intrusive_ptr.h>
-
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <source_location>
 #include <span>
 #include <string>
-#include <utility>
+
+#include "runtime/work/graph_memory.h"
 
 namespace hogpen {
 
@@ -27,16 +26,6 @@ struct GraphEdge {
   GraphEdge* next_consumer = nullptr;  ///< of the same dependency
 };
 
-/// What a task is called: its name, or where it was delayed.
-struct TaskLabel : c10::intrusive_ptr_target {
-  TaskLabel(std::string name_or_none, const std::source_location& place) : name(std::move(name_or_none)), where(place) {}
-  [[nodiscard]] std::string text() const;
-
-  std::string name;
-  std::source_location where;
-};
-using TaskLabelPointer = c10::intrusive_ptr<TaskLabel>;
-
 /// When and by which process a task was run; the times are nanoseconds of the monotonic clock.
 struct TaskTimes {
   std::int64_t begin = 0;
@@ -48,8 +37,8 @@ struct TaskTimes {
 
 /// A task of a graph. It never changes but for `state` and its result, which belong to the run that has entered it.
 ///
-/// Sharing: references may be taken and released by any thread. Owns: references to its dependencies.
-class GraphNode {
+/// Sharing: references may be taken and released by any thread. Owns: references to its dependencies, and its place.
+class alignas(32) GraphNode {
  public:
   GraphNode(const GraphNode&) = delete;
   GraphNode& operator=(const GraphNode&) = delete;
@@ -64,8 +53,17 @@ class GraphNode {
   /// Keeps the result of a job that is finished. Throws: why it has failed.
   [[nodiscard]] virtual TaskTimes receive(const Job& job) = 0;
 
+  /// Fetches both cache lines of a node that is about to be looked at: the first one alone tells of the second too late.
+  static void prefetch(GraphNode* node) noexcept {
+    __builtin_prefetch(node, 1);
+    __builtin_prefetch(reinterpret_cast<std::byte*>(node) + 64, 1);
+  }
+  /// Those that the result is made of.
+  void prefetch_dependencies() const noexcept {
+    for (const GraphEdge& edge : edges()) prefetch(edge.dependency);
+  }
   [[nodiscard]] std::span<GraphEdge> edges() const noexcept { return {edges_, edge_count_}; }
-  [[nodiscard]] std::string name() const { return label_->text(); }
+  [[nodiscard]] std::string name() const { return slab_->label().text(); }
   /// Whether a result is worth counting who still needs it; else it is overwritten by the next run.
   [[nodiscard]] bool has_counted_result() const noexcept { return has_counted_result_; }
   [[nodiscard]] bool has_counted_arguments() const noexcept { return has_counted_arguments_; }
@@ -84,8 +82,7 @@ class GraphNode {
   State state;
 
  protected:
-  GraphNode(TaskLabelPointer label, bool has_counted_result) noexcept
-      : label_(std::move(label)), has_counted_result_(has_counted_result) {}
+  GraphNode(NodeSlab* slab, bool has_counted_result) noexcept : slab_(slab), has_counted_result_(has_counted_result) {}
   virtual ~GraphNode() = default;
 
   /// Takes over a reference to `dependency`.
@@ -101,9 +98,15 @@ class GraphNode {
   }
 
  private:
+  static void destroy(GraphNode* node) noexcept {
+    NodeSlab* const slab = node->slab_;
+    node->~GraphNode();
+    NodeSlab::release(slab);
+  }
+
   // All of a task with two dependencies and a small result is in two cache lines.
   GraphEdge* edges_ = nullptr;
-  TaskLabelPointer label_;
+  NodeSlab* slab_;
   std::uint32_t edge_count_ = 0;
   std::atomic<std::uint32_t> references_{1};
   bool has_counted_result_;

@@ -102,16 +102,17 @@ void GraphRun::enter_all(std::span<GraphNode* const> targets) {
       state.uses.store(0, std::memory_order_relaxed);
       state.consumers = nullptr;
       unexplored.push_back(&node);
-      __builtin_prefetch(node.edges().data(), 1);
     }
     state.uses.store(state.uses.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   };
   for (GraphNode* target : targets) {
+    require(target != nullptr, "a Delayed that was moved away must not be computed");
     need(*target);
     while (!unexplored.empty()) {
       const GraphNode& node = *unexplored.back();
       unexplored.pop_back();
       const std::span<GraphEdge> edges = node.edges();
+      node.prefetch_dependencies();
       if (edges.empty()) leaves_.push_back(const_cast<GraphNode*>(&node));
       for (std::size_t i = edges.size(); i > 0; --i) {
         GraphEdge& edge = edges[i - 1];
@@ -125,7 +126,7 @@ void GraphRun::enter_all(std::span<GraphNode* const> targets) {
 void GraphRun::leave() noexcept {
   constexpr std::size_t kAhead = 8;
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    if (i + kAhead < nodes_.size()) __builtin_prefetch(nodes_[i + kAhead], 1);
+    if (i + kAhead < nodes_.size()) GraphNode::prefetch(nodes_[i + kAhead]);
     GraphNode& node = *nodes_[i];
     if (node.has_counted_result()) node.drop_result();
     node.state.run.store(nullptr, std::memory_order_relaxed);

@@ -50,14 +50,17 @@ struct PooledCall<F, std::tuple<Values...>> {
   }
 };
 
+/// Whether F can be called with a tuple's elements.
+template <class F, class Values>
+inline constexpr bool kCanTake = false;
+template <class F, class... Values>
+inline constexpr bool kCanTake<F, std::tuple<Values...>> = std::is_invocable_v<const F&, Values...>;
+
 /// Values: the tuple of types that F is given.
 template <class F, class Values>
 struct TaskTypes;
 template <class F, class... Values>
 struct TaskTypes<F, std::tuple<Values...>> {
-  static_assert(std::is_invocable_v<const F&, Values...>,
-                "delayed: the function cannot be called with these arguments. It gets plain values and results as "
-                "const T&, and the results of a vector of Delayed<T> as std::vector<T>");
   using Result = std::decay_t<std::invoke_result_t<const F&, Values...>>;
   using Item = std::tuple<std::decay_t<Values>...>;
   using Call = PooledCall<F, std::tuple<Values...>>;
@@ -83,8 +86,8 @@ class TaskNode final : public ResultNode<typename TaskTypes<F, ValuesOf<Argument
   using Result = typename Types::Result;
 
   template <class... Given>
-  TaskNode(F function, TaskLabelPointer label, Given&&... given)
-      : Base(std::move(label)),
+  TaskNode(NodeSlab* slab, F function, Given&&... given)
+      : Base(slab),
         function_(std::move(function)),
         arguments_(Arguments{std::forward<Given>(given)}...) {  // of results it moves nothing
     if constexpr (kHasVectors) edges_ = std::make_unique<GraphEdge[]>((std::size_t{0} + ... + Arguments::edges(given)));

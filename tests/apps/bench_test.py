@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 
 import hogpen
 
-SUITES = ["sync", "queue", "spawn", "pool", "train", "memory", "gpu", "elementwise"]
+SUITES = ["sync", "queue", "spawn", "pool", "graph", "train", "memory", "gpu", "elementwise"]
 NAMES_OF_SYNC = ["mutex lock and unlock", "semaphore round trip", "barrier of 2 processes"]
 SVG = "{http://www.w3.org/2000/svg}svg"
 IS_SANITIZED = bool(os.environ.get("HOGPEN_TEST_SANITIZER"))  # Then each start of a worker takes a second.

@@ -65,8 +65,8 @@ TEST_F(GraphPool, AddAndSq) {
 TEST_F(GraphPool, TasksAreRunByItsWorkers) {
   std::vector<Delayed<int>> pids;
   for (int i = 0; i < 100; ++i) pids.push_back(delayed(::getpid)());
-  const std::vector<int> workers = pool().worker_pids();
   const auto [found] = compute(executor(), pids);
+  const std::vector<int> workers = pool().worker_pids();
   for (const int pid : found) {
     EXPECT_NE(std::find(workers.begin(), workers.end(), pid), workers.end());
   }
