@@ -60,14 +60,16 @@ class Delayed {
 template <class F>
 class DelayedFunction {
  public:
-  DelayedFunction(F function, detail::TaskLabelPointer label) : function_(std::move(function)), memory_(std::move(label)) {}
+  DelayedFunction(F function, detail::TaskLabelPointer label)
+      : function_(std::move(function)), memory_(std::move(label)) {}
 
   /// A task that will call the function with these.
   template <class... Arguments>
   auto operator()(Arguments&&... arguments) const {
     constexpr bool kTakesThem = detail::kCanTake<F, detail::ValuesOf<detail::Argument<std::decay_t<Arguments>>...>>;
-    static_assert(kTakesThem, "delayed: the function cannot be called with these arguments. It is given plain values and "
-                              "results as const T&, those of a vector of Delayed<T> as std::vector<T>, no Delayed<void>");
+    static_assert(kTakesThem,
+                  "delayed: the function cannot be called with these arguments. It is given plain values and "
+                  "results as const T&, those of a vector of Delayed<T> as std::vector<T>, no Delayed<void>");
     if constexpr (kTakesThem) {
       using Node = detail::TaskNode<F, detail::Argument<std::decay_t<Arguments>>...>;
       return Delayed<typename Node::Result>(memory_.make<Node>(function_, std::forward<Arguments>(arguments)...));

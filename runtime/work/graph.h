@@ -19,8 +19,8 @@
 ///
 /// A task is a function and its arguments: plain values; Delayed<T>, whose result it gets as const T&; and vectors of
 /// Delayed<T>, whose results it gets as a std::vector<T>. A Delayed<void> is waited for, and no argument. What several
-/// tasks need is computed once, and destroyed when the last of them has it. Nothing is kept: a second `compute` computes
-/// again. Graphs may be 10^6 tasks deep or wide.
+/// tasks need is computed once, and destroyed when the last of them has it. Nothing is kept: a second `compute`
+/// computes again. Graphs may be 10^6 tasks deep or wide.
 ///
 /// An Executor's place says who runs the tasks: `caller`, `threads` (also with `automatic`) or `processes`. What a Pool
 /// is sent must be as its tasks are (runtime/work/pool.h): a task that is not is a UsageError before any has begun.

@@ -8,12 +8,13 @@
 
 namespace hogpen::detail {
 
-/// Tasks that are ready: their owner takes the latest, thieves the oldest. Each task is pushed once, into one of several
-/// deques, so that a buffer of as many places as there are tasks never wraps, and is written where it is used alone.
+/// Tasks that are ready: their owner takes the latest, thieves the oldest. Each task is pushed once, into one of
+/// several deques, so that a buffer of as many places as there are tasks never wraps, and is written where it is used
+/// alone.
 ///
 /// Sharing: `push` and `pop` one thread, `steal` any. Owns: its buffer.
-/// Source: Chase and Lev, Dynamic circular work-stealing deque, 2005, without the circle; in place of the fences of Lê et
-/// al., 2013, which ThreadSanitizer does not know, the accesses themselves are sequentially consistent.
+/// Source: Chase and Lev, Dynamic circular work-stealing deque, 2005, without the circle; in place of the fences of Lê
+/// et al., 2013, which ThreadSanitizer does not know, the accesses themselves are sequentially consistent.
 class alignas(64) GraphDeque {
  public:
   explicit GraphDeque(std::size_t tasks) : buffer_(std::make_unique_for_overwrite<GraphNode*[]>(tasks)) {}
@@ -26,7 +27,8 @@ class alignas(64) GraphDeque {
 
   [[nodiscard]] GraphNode* pop() noexcept {
     const std::int64_t bottom = bottom_.load(std::memory_order_relaxed) - 1;
-    // Relaxed: thieves only ever make it more, so what looks empty is. A thread without tasks of its own disturbs nobody.
+    // Relaxed: thieves only ever make it more, so what looks empty is. A thread without tasks of its own disturbs
+    // nobody.
     if (bottom < top_.load(std::memory_order_relaxed)) return nullptr;
     bottom_.store(bottom);  // before the next: a thief looks at them the other way round
     std::int64_t top = top_.load();

@@ -2,6 +2,7 @@
 
 #include <c10/util/intrusive_ptr.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace hogpen::detail {
 
 /// What the tasks of a function are called: its name, or where it was delayed.
 struct TaskLabel : c10::intrusive_ptr_target {
-  TaskLabel(std::string name_or_none, const std::source_location& place) : name(std::move(name_or_none)), where(place) {}
+  TaskLabel(std::string name_or_none, const std::source_location& place)
+      : name(std::move(name_or_none)), where(place) {}
   [[nodiscard]] std::string text() const;
 
   std::string name;
@@ -30,7 +32,7 @@ class NodeSlab {
   static constexpr std::size_t kAlignment = 64;
 
   [[nodiscard]] static NodeSlab* make(TaskLabelPointer label, std::size_t bytes);
-  /// Null when it is full. Requires: `bytes` is a multiple of `alignment`, which is at most kAlignment.
+  /// Null when it is full. Requires: `alignment` is at most kAlignment.
   [[nodiscard]] void* take(std::size_t bytes, std::size_t alignment) noexcept {
     const std::size_t begin = (used_ + alignment - 1) / alignment * alignment;
     if (begin + bytes > bytes_) return nullptr;
@@ -62,8 +64,8 @@ class NodeSlab {
   alignas(kAlignment) std::atomic<std::uint32_t> left_{kOpen};
 };
 
-/// Where a function makes its nodes: neighbours in memory, in slabs that grow with their number. A graph is walked through
-/// several times, and what that costs is how far its nodes lie apart.
+/// Where a function makes its nodes: neighbours in memory, in slabs that grow with their number. A graph is walked
+/// through several times, and what that costs is how far its nodes lie apart.
 ///
 /// Sharing: any thread. Owns: its open slab. A copy has none yet.
 class NodeMemory {
@@ -79,7 +81,7 @@ class NodeMemory {
   template <class Node, class... Arguments>
   Node* make(Arguments&&... arguments) {
     static_assert(alignof(Node) <= NodeSlab::kAlignment, "a task's arguments and result must be aligned to 64 at most");
-    const auto [slab, place] = take(sizeof(Node), alignof(Node));
+    const auto [slab, place] = take(sizeof(Node), std::max(alignof(Node), kLeastAlignment));
     try {
       return ::new (place) Node(slab, std::forward<Arguments>(arguments)...);
     } catch (...) {
@@ -89,6 +91,7 @@ class NodeMemory {
   }
 
  private:
+  static constexpr std::size_t kLeastAlignment = 32;  // so that a small node lies in two cache lines, not in three
   struct Place {
     NodeSlab* slab;
     void* memory;

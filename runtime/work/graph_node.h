@@ -38,7 +38,7 @@ struct TaskTimes {
 /// A task of a graph. It never changes but for `state` and its result, which belong to the run that has entered it.
 ///
 /// Sharing: references may be taken and released by any thread. Owns: references to its dependencies, and its place.
-class alignas(32) GraphNode {
+class GraphNode {
  public:
   GraphNode(const GraphNode&) = delete;
   GraphNode& operator=(const GraphNode&) = delete;
@@ -53,7 +53,8 @@ class alignas(32) GraphNode {
   /// Keeps the result of a job that is finished. Throws: why it has failed.
   [[nodiscard]] virtual TaskTimes receive(const Job& job) = 0;
 
-  /// Fetches both cache lines of a node that is about to be looked at: the first one alone tells of the second too late.
+  /// Fetches both cache lines of a node that is about to be looked at: the first one alone tells of the second too
+  /// late.
   static void prefetch(GraphNode* node) noexcept {
     __builtin_prefetch(node, 1);
     __builtin_prefetch(reinterpret_cast<std::byte*>(node) + 64, 1);
@@ -127,34 +128,6 @@ bool take_last(std::atomic<std::uint32_t>& count) noexcept {
     // The last one need not count: nobody else will. Acquire: it is to see what the others have done before.
     return count.load(std::memory_order_acquire) == 1 || count.fetch_sub(1, std::memory_order_acq_rel) == 1;
   }
-}
-
-/// Drops the arguments that nobody else needs.
-template <bool kAlone>
-void release_arguments(const GraphNode& node) noexcept {
-  if (!node.has_counted_arguments()) return;
-  for (const GraphEdge& edge : node.edges()) {
-    GraphNode& dependency = *edge.dependency;
-    if (dependency.has_counted_result() && take_last<kAlone>(dependency.state.uses)) dependency.drop_result();
-  }
-}
-
-/// Tells the consumers that the result is there. Returns one that is ready now, or null, and calls `also_ready` with
-/// the others.
-template <bool kAlone, class AlsoReady>
-GraphNode* announce_result(const GraphNode& node, const AlsoReady& also_ready) {
-  GraphNode* next = nullptr;
-  for (GraphEdge* edge = node.state.consumers; edge != nullptr;) {
-    const GraphEdge& current = *edge;
-    edge = current.next_consumer;
-    if (!take_last<kAlone>(current.consumer->state.pending)) continue;
-    if (next == nullptr) {
-      next = current.consumer;
-    } else {
-      also_ready(current.consumer);
-    }
-  }
-  return next;
 }
 
 }  // namespace detail

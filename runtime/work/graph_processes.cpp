@@ -51,8 +51,8 @@ class GraphOnPool {
 
   // The index of one that is finished, or how many there are if it is time for a report.
   std::size_t wait() {
-    return pool_.wait_any(
-        jobs_, run_.wants_progress() ? Deadline::after(run_.next_report() - Deadline::Clock::now()) : Deadline::never());
+    return pool_.wait_any(jobs_, run_.wants_progress() ? Deadline::after(run_.next_report() - Deadline::Clock::now())
+                                                       : Deadline::never());
   }
 
   void collect(std::size_t first) {
@@ -112,9 +112,10 @@ class GraphOnPool {
 void run_by_processes(GraphRun& run, Pool& pool) {
   for (const GraphNode* node : run.nodes()) {
     if (const char* why = node->why_unsendable()) {
-      throw UsageError(fmt::format("task '{}' cannot be sent to another process: {}", node->name(), why),
-                       "compute on threads, or give the task all it needs as arguments: plain values, strings, vectors, "
-                       "tensors and other types with a Codec");
+      throw UsageError(
+          fmt::format("task '{}' cannot be sent to another process: {}", node->name(), why),
+          "compute on threads, or give the task all it needs as arguments: plain values, strings, vectors, "
+          "tensors and other types with a Codec");
     }
   }
   GraphOnPool(run, pool.core()).compute();

@@ -91,9 +91,10 @@ void GraphRun::enter_all(std::span<GraphNode* const> targets) {
     const GraphRun* owner = state.run.load(std::memory_order_relaxed);
     if (owner != this) {
       if (owner != nullptr) {
-        throw UsageError(fmt::format("task '{}' is already being computed, by another thread or by a task that runs it",
-                                     node.name()),
-                         "compute graphs that share tasks one after the other, or all at once: compute(executor, a, b)");
+        throw UsageError(
+            fmt::format("task '{}' is already being computed, by another thread or by a task that runs it",
+                        node.name()),
+            "compute graphs that share tasks one after the other, or all at once: compute(executor, a, b)");
       }
       // Relaxed, and no compare-exchange: that two do so at once is a mistake, which need not be found each time.
       nodes_.push_back(&node);

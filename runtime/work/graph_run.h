@@ -32,8 +32,8 @@ class GraphTrace;
 
 /// One computation: which nodes it needs, what may begin at once, who failed first.
 ///
-/// Sharing: the thread that makes it; `fail` and `has_failed` any thread. Owns: the `state` and the results of the nodes
-/// that it has entered, until it is destroyed. Who makes it keeps the nodes.
+/// Sharing: the thread that makes it; `fail` and `has_failed` any thread. Owns: the `state` and the results of the
+/// nodes that it has entered, until it is destroyed. Who makes it keeps the nodes.
 class GraphRun {
  public:
   /// Throws: UsageError when a node is being computed by somebody else; as ReplacementFile for the trace.
@@ -76,6 +76,34 @@ class GraphRun {
   std::chrono::steady_clock::time_point next_report_;
   std::unique_ptr<GraphTrace> trace_;
 };
+
+/// Drops the arguments that nobody else needs.
+template <bool kAlone>
+void release_arguments(const GraphNode& node) noexcept {
+  if (!node.has_counted_arguments()) return;
+  for (const GraphEdge& edge : node.edges()) {
+    GraphNode& dependency = *edge.dependency;
+    if (dependency.has_counted_result() && take_last<kAlone>(dependency.state.uses)) dependency.drop_result();
+  }
+}
+
+/// Tells the consumers that the result is there. Returns one that is ready now, or null, and calls `also_ready` with
+/// the others.
+template <bool kAlone, class AlsoReady>
+GraphNode* announce_result(const GraphNode& node, const AlsoReady& also_ready) {
+  GraphNode* next = nullptr;
+  for (GraphEdge* edge = node.state.consumers; edge != nullptr;) {
+    const GraphEdge& current = *edge;
+    edge = current.next_consumer;
+    if (!take_last<kAlone>(current.consumer->state.pending)) continue;
+    if (next == nullptr) {
+      next = current.consumer;
+    } else {
+      also_ready(current.consumer);
+    }
+  }
+  return next;
+}
 
 void run_by_caller(GraphRun& run);
 void run_by_threads(GraphRun& run, Team& team);

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <array>
 #include <functional>
 #include <memory>
@@ -9,46 +7,13 @@
 #include <type_traits>
 #include <utility>
 
+#include "runtime/channel/sendable.h"
 #include "runtime/channel/tensor_codec.h"  // a task that takes tensors must not be another where this was forgotten
 #include "runtime/work/graph_argument.h"
+#include "runtime/work/graph_pooled.h"
 #include "runtime/work/plan_job.h"
 
-namespace hogpen {
-namespace detail {
-
-/// The result of a task and when it was run, on their way from another process.
-template <class Value>
-struct Reported {
-  Value value;
-  TaskTimes times;
-};
-
-/// A task as a pool is given it: it passes its arguments on as the calling thread would.
-template <class F, class Values>
-struct PooledCall;
-template <class F, class... Values>
-struct PooledCall<F, std::tuple<Values...>> {
-  F function;
-
-  auto operator()(std::decay_t<Values>... values) const {
-    using Result = std::decay_t<std::invoke_result_t<const F&, Values...>>;
-    TaskTimes times{.begin = TaskTimes::now()};
-    const auto finish = [&] {
-      times.end = TaskTimes::now();
-      times.pid = ::getpid();
-    };
-    if constexpr (std::is_void_v<Result>) {
-      std::invoke(function, static_cast<Values&&>(values)...);
-      finish();
-      return Reported<std::monostate>{{}, times};
-    } else {
-      Reported<Result> reported{std::invoke(function, static_cast<Values&&>(values)...), {}};
-      finish();
-      reported.times = times;
-      return reported;
-    }
-  }
-};
+namespace hogpen::detail {
 
 /// Whether F can be called with a tuple's elements.
 template <class F, class Values>
@@ -70,8 +35,8 @@ struct TaskTypes<F, std::tuple<Values...>> {
 };
 
 template <class... Arguments>
-using ValuesOf = decltype(std::tuple_cat(
-    std::declval<const Arguments&>().values(std::declval<const GraphEdge*&>())...));
+using ValuesOf =
+    decltype(std::tuple_cat(std::declval<const Arguments&>().values(std::declval<const GraphEdge*&>())...));
 
 /// A function and its arguments.
 ///
@@ -92,7 +57,9 @@ class TaskNode final : public ResultNode<typename TaskTypes<F, ValuesOf<Argument
         arguments_(Arguments{std::forward<Given>(given)}...) {  // of results it moves nothing
     if constexpr (kHasVectors) edges_ = std::make_unique<GraphEdge[]>((std::size_t{0} + ... + Arguments::edges(given)));
     std::size_t count = 0;
-    [[maybe_unused]] const auto connect_one = [&](GraphNode* dependency) { Base::connect(edges_[count++], dependency); };
+    [[maybe_unused]] const auto connect_one = [&](GraphNode* dependency) {
+      Base::connect(edges_[count++], dependency);
+    };
     (Arguments::connect(std::forward<Given>(given), connect_one), ...);
     if (count > 0) Base::set_edges(&edges_[0], count);
   }
@@ -157,18 +124,4 @@ class TaskNode final : public ResultNode<typename TaskTypes<F, ValuesOf<Argument
   std::conditional_t<kHasVectors, std::unique_ptr<GraphEdge[]>, std::array<GraphEdge, kHasVectors ? 0 : kEdges>> edges_;
 };
 
-}  // namespace detail
-
-template <class Value>
-  requires(!PlainBytes<Value>)
-struct Codec<detail::Reported<Value>> {
-  static void encode(Encoder& to, const detail::Reported<Value>& reported) {
-    to.value<Value>(reported.value);
-    to.value(reported.times);
-  }
-  static detail::Reported<Value> decode(Decoder& from) {
-    return {from.value<Value>(), from.value<detail::TaskTimes>()};  // braces: from left to right
-  }
-};
-
-}  // namespace hogpen
+}  // namespace hogpen::detail

@@ -15,9 +15,9 @@
 namespace hogpen::detail {
 namespace {
 
-/// Where threads sleep that find no task. Who has made one ready wakes one of them, unless somebody searches anyway; and
-/// who finds one after a search wakes the next. So there are as many awake as there is work for, and one wake-up costs
-/// who has work a system call at most.
+/// Where threads sleep that find no task. Who has made one ready wakes one of them, unless somebody searches anyway;
+/// and who finds one after a search wakes the next. So there are as many awake as there is work for, and one wake-up
+/// costs who has work a system call at most.
 ///
 /// Sharing: the threads of one run. Owns: nothing.
 class Sleepers {

@@ -113,12 +113,13 @@ TEST_P(GraphErrorOn, TellsTheProgressNowAndThenAndAtTheEnd) {
   }
   std::vector<std::size_t> reports;
   const auto caller = std::this_thread::get_id();
-  (void)compute(executor, ComputeOptions{.progress =
-                                             [&](std::size_t done, std::size_t of) {
-                                               EXPECT_EQ(of, 500u);
-                                               EXPECT_EQ(std::this_thread::get_id(), caller);
-                                               reports.push_back(done);
-                                             }},
+  (void)compute(executor,
+                ComputeOptions{.progress =
+                                   [&](std::size_t done, std::size_t of) {
+                                     EXPECT_EQ(of, 500u);
+                                     EXPECT_EQ(std::this_thread::get_id(), caller);
+                                     reports.push_back(done);
+                                   }},
                 all);
   ASSERT_GE(reports.size(), 2u);
   EXPECT_LE(reports.size(), 20u);
