@@ -163,13 +163,13 @@ TEST_F(GraphPool, NothingIsBegunAfterAFailure) {
   std::vector<Delayed<int>> all = {delayed([]() -> int { throw std::runtime_error("no"); })()};
   for (int i = 0; i < 2'000; ++i) {
     all.push_back(delayed([counter] {
-      std::this_thread::sleep_for(1ms);
+      std::this_thread::sleep_for(5ms);
       return static_cast<int>(counter->add(1));
     })());
   }
   EXPECT_THROW((void)compute(executor(), all), GraphError);
   const std::uint64_t begun = runs->value();
-  EXPECT_LT(begun, 200u);
+  EXPECT_LT(begun, 20u) << "what the pool had been given was not cancelled";
   std::this_thread::sleep_for(20ms);
   EXPECT_EQ(runs->value(), begun) << "those that had begun have ended before";
 }
