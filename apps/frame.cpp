@@ -206,8 +206,8 @@ int compute(const FrameArguments& arguments) {
   const Frame wanted = planned(arguments);
   Executor executor({.place = Place::threads, .threads = arguments.threads});
   FrameProgressView view(arguments.quiet);
-  const ComputeOptions options = {.executor = &executor,
-                                  .on_progress = [&](const FrameProgress& progress) { view.update(progress); }};
+  const FrameOptions options = {.executor = &executor,
+                                .on_progress = [&](const FrameProgress& progress) { view.update(progress); }};
   if (arguments.out) {
     const std::string suffix = fs::path(*arguments.out).extension().string();
     require(suffix == ".csv" || suffix == ".parquet", "{} ends in neither .csv nor .parquet", *arguments.out);

@@ -12,13 +12,13 @@ namespace hogpen::detail {
 /// A run, with an executor of its own where the caller has none.
 class Computation {
  public:
-  Computation(const Plan& plan, const ComputeOptions& options, bool keeps_chunks)
+  Computation(const Plan& plan, const FrameOptions& options, bool keeps_chunks)
       : own_(options.executor ? nullptr : std::make_unique<Executor>()),
         run_(plan, own_ ? *own_ : *options.executor, keeps_chunks, telling(options)) {}
   [[nodiscard]] Run& run() noexcept { return run_; }
 
  private:
-  static std::function<void(const Run&)> telling(const ComputeOptions& options) {
+  static std::function<void(const Run&)> telling(const FrameOptions& options) {
     if (!options.on_progress) return {};
     return [tell = options.on_progress](const Run& run) { tell({run.bytes(), run.total_bytes()}); };
   }

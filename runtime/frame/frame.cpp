@@ -187,7 +187,7 @@ Frame Frame::Groups::agg(const std::vector<AggregateOf>& aggregates) const {
   return Frame(detail::groups_plan(frame_.plan_, keys_, aggregates));
 }
 
-std::shared_ptr<arrow::Table> Frame::compute(const ComputeOptions& options) const {
+std::shared_ptr<arrow::Table> Frame::compute(const FrameOptions& options) const {
   detail::Computation computation(*plan_, options, true);
   const auto table = computation.run().collect(*plan_);
   std::vector<int> columns;
@@ -195,7 +195,7 @@ std::shared_ptr<arrow::Table> Frame::compute(const ComputeOptions& options) cons
   return detail::arrow_ok(table->SelectColumns(columns));
 }
 
-at::Tensor Frame::to_tensor(const std::string& column, const ComputeOptions& options) const {
+at::Tensor Frame::to_tensor(const std::string& column, const FrameOptions& options) const {
   const auto table = select({column}).compute(options);
   const auto& field = table->schema()->field(0);
   const c10::ScalarType dtype = dtype_of(*field);
@@ -209,7 +209,7 @@ at::Tensor Frame::to_tensor(const std::string& column, const ComputeOptions& opt
   return at::from_blob(data, {array->length()}, [array](void*) {}, at::TensorOptions(dtype));
 }
 
-at::Tensor Frame::to_tensor(const std::vector<std::string>& columns, const ComputeOptions& options) const {
+at::Tensor Frame::to_tensor(const std::vector<std::string>& columns, const FrameOptions& options) const {
   const auto table = select(columns).compute(options);
   const at::Tensor matrix = at::empty({table->num_rows(), table->num_columns()}, c10::ScalarType::Float);
   write_columns(*table, matrix);
@@ -217,7 +217,7 @@ at::Tensor Frame::to_tensor(const std::vector<std::string>& columns, const Compu
 }
 
 void Frame::write_tensor(const std::vector<std::string>& columns, const at::Tensor& out,
-                         const ComputeOptions& options) const {
+                         const FrameOptions& options) const {
   const auto table = select(columns).compute(options);
   const auto width = static_cast<std::int64_t>(columns.size());
   require(out.scalar_type() == c10::ScalarType::Float && out.is_contiguous() && out.is_cpu() &&

@@ -34,7 +34,7 @@ struct FrameProgress {
 };
 
 /// How a Frame is computed.
-struct ComputeOptions {
+struct FrameOptions {
   Executor* executor = nullptr;  ///< whose threads do it; none: as many as `default_workers()`
   /// Called after each chunk, by one thread at a time. What it throws ends the computation, and comes out of it.
   std::function<void(const FrameProgress&)> on_progress = {};
@@ -90,22 +90,22 @@ class Frame {
   /// The same Frame: rows have no labels here. For who comes from pandas.
   [[nodiscard]] Frame reset_index() const { return *this; }
 
-  [[nodiscard]] std::shared_ptr<arrow::Table> compute(const ComputeOptions& options = {}) const;
+  [[nodiscard]] std::shared_ptr<arrow::Table> compute(const FrameOptions& options = {}) const;
   /// A column as a tensor. Shape: [rows]. Dtypes: float32, float64, int8 to int64, uint8, as the column's. Owns: the
   /// column's memory, which is not copied where it is one chunk.
   ///
   /// Throws: UsageError for a column of another type, or one with nulls.
-  [[nodiscard]] at::Tensor to_tensor(const std::string& column, const ComputeOptions& options = {}) const;
+  [[nodiscard]] at::Tensor to_tensor(const std::string& column, const FrameOptions& options = {}) const;
   /// Columns of numbers side by side. Shape: [rows, columns]. Dtype: float32.
-  [[nodiscard]] at::Tensor to_tensor(const std::vector<std::string>& columns, const ComputeOptions& options = {}) const;
+  [[nodiscard]] at::Tensor to_tensor(const std::vector<std::string>& columns, const FrameOptions& options = {}) const;
   /// The same into a tensor that is there, of an Arena for example, which processes share. Throws: UsageError, too, for
   /// one of another shape or dtype, or with gaps.
   void write_tensor(const std::vector<std::string>& columns, const at::Tensor& out,
-                    const ComputeOptions& options = {}) const;
+                    const FrameOptions& options = {}) const;
   /// Both: the file appears when it is whole, in the place of an old one. Throws: SystemError when it cannot be
   /// written.
-  void write_csv(const std::filesystem::path& file, const ComputeOptions& options = {}) const;
-  void write_parquet(const std::filesystem::path& file, const ComputeOptions& options = {}) const;
+  void write_csv(const std::filesystem::path& file, const FrameOptions& options = {}) const;
+  void write_parquet(const std::filesystem::path& file, const FrameOptions& options = {}) const;
 
   explicit Frame(std::shared_ptr<const detail::Plan> plan) : plan_(std::move(plan)) {}
   [[nodiscard]] const std::shared_ptr<const detail::Plan>& plan() const noexcept { return plan_; }

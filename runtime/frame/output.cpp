@@ -59,7 +59,7 @@ using detail::arrow_ok;
 using detail::Run;
 
 // Each chunk becomes text in the thread that makes it; the file gets them in their order.
-void Frame::write_csv(const std::filesystem::path& file, const ComputeOptions& options) const {
+void Frame::write_csv(const std::filesystem::path& file, const FrameOptions& options) const {
   detail::OutputFile out(file);
   detail::Computation computation(*plan_, options, false);
   Run& run = computation.run();
@@ -84,7 +84,7 @@ void Frame::write_csv(const std::filesystem::path& file, const ComputeOptions& o
   out.commit();
 }
 
-void Frame::write_parquet(const std::filesystem::path& file, const ComputeOptions& options) const {
+void Frame::write_parquet(const std::filesystem::path& file, const FrameOptions& options) const {
   const auto out = std::make_shared<detail::OutputFile>(file);
   const auto properties = parquet::WriterProperties::Builder().compression(parquet::Compression::SNAPPY)->build();
   const auto writer =

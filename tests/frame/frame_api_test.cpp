@@ -57,7 +57,7 @@ TEST_F(FrameApi, HeadReadsNoMoreThanItNeeds) {
   text += "no number,1\n";
   const Frame frame = Frame::read_csv(write(text), {.chunk_rows = 1000});
   FrameProgress last;
-  const ComputeOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
+  const FrameOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
   EXPECT_EQ(frame.head(10).compute(options)->num_rows(), 10);
   EXPECT_LT(last.bytes, last.total_bytes / 10);
   EXPECT_THROW((void)frame.compute(), FormatError);
@@ -75,7 +75,7 @@ TEST_F(FrameApi, ACommonInputIsReadOnceWhereAllOfItStaysInMemory) {
   const Frame frame = Frame::read_csv(write(rows(10'000)), {.chunk_rows = 100});
   const Frame both = frame.merge(frame.groupby({"a"}).agg({{"b", Aggregate::sum}}), {"a"}, How::left);
   FrameProgress last;
-  const ComputeOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
+  const FrameOptions options = {.on_progress = [&](const FrameProgress& progress) { last = progress; }};
   EXPECT_EQ(both.compute(options)->num_rows(), 10'000);
   const auto size = fs::file_size(directory_ / "in.csv");
   EXPECT_EQ(last.total_bytes, size);
@@ -143,7 +143,7 @@ TEST_F(FrameApi, AnOverflowIsAnError) {
 
 TEST_F(FrameApi, AProgressThatThrowsEndsTheComputationAndLeavesNoFile) {
   const Frame frame = Frame::read_csv(write(rows(10'000)), {.chunk_rows = 10});
-  const ComputeOptions options = {.on_progress = [](const FrameProgress&) { throw Error("enough"); }};
+  const FrameOptions options = {.on_progress = [](const FrameProgress&) { throw Error("enough"); }};
   for (const char* name : {"out.csv", "out.parquet"}) {
     const auto write_it = [&] {
       std::string(name).ends_with(".csv") ? frame.write_csv(directory_ / name, options)
