@@ -319,8 +319,11 @@ TEST(Graph, TasksThatAreBeingComputedAreRefused) {
   EXPECT_EQ(base.compute(), 3) << "it can be computed after that";
 }
 
-TEST(Graph, AGpuRunsNoFunctionsOfTheProgram) {
-  expect_throw<UsageError>("must have", [] { Executor executor({.threads = -1}); });
+TEST(Graph, ADelayedThatWasMovedAwayIsRefused) {
+  auto task = delayed(add)(1, 2);
+  const auto after = delayed(sq)(std::move(task));
+  expect_throw<UsageError>("moved away", [&] { (void)task.compute(); });  // NOLINT: that it is refused
+  EXPECT_EQ(after.compute(), 9);
 }
 
 }  // namespace
