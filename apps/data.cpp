@@ -1,15 +1,12 @@
 #include "apps/data.h"
 
-#include <algorithm>
-
-#include "apps/table.h"
 #include "runtime/core/error.h"
+#include "runtime/frame/table_file.h"
 
 namespace hogpen {
 
 bool is_table(const std::string& name) {
-  constexpr const char* kEnds[] = {".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".arrow", ".feather"};
-  return std::ranges::any_of(kEnds, [&](const char* end) { return name.ends_with(end); });
+  return table_file_named(name).has_value();
 }
 
 NamedData open_named_data(const DataChoice& choice) {

@@ -26,5 +26,7 @@ struct NamedData {
 /// Throws: UsageError for options that such data do not take, and for a table where hogpen was built without Apache
 /// Arrow; what `open_dataset` and `read_table` throw.
 [[nodiscard]] NamedData open_named_data(const DataChoice& choice);
+/// A table alone; without Apache Arrow it throws.
+[[nodiscard]] NamedData open_table(const DataChoice& choice);
 
 }  // namespace hogpen

@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "apps/cli.h"
+#include "apps/data.h"
 #include "apps/frame_progress.h"
 #include "apps/output.h"
 #include "apps/stopped.h"
-#include "apps/table.h"
 #include "models/table_dataset.h"
 #include "runtime/core/error.h"
 #include "runtime/process/thread_budget.h"

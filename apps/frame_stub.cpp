@@ -1,5 +1,5 @@
 #include "apps/cli.h"
-#include "apps/table.h"
+#include "apps/data.h"
 #include "runtime/core/error.h"
 
 namespace hogpen {

@@ -34,6 +34,15 @@ std::shared_ptr<arrow::io::MemoryMappedFile> map_file(const fs::path& file) {
   throw SystemError(fmt::format("open {}", file.string()), ENOENT);
 }
 
+/// In the order of the schema.
+std::vector<int> indices_of(const arrow::Schema& schema, const Columns& needed) {
+  std::vector<int> indices;
+  for (int i = 0; i < schema.num_fields(); ++i) {
+    if (needed.contains(schema.field(i)->name())) indices.push_back(i);
+  }
+  return indices;
+}
+
 /// A file of which pieces can be read by any thread.
 class PieceFile {
  public:
@@ -59,12 +68,8 @@ class ParquetFile final : public PieceFile {
   int pieces() const override { return metadata_->num_row_groups(); }
   std::uint64_t bytes() const override { return static_cast<std::uint64_t>(arrow_ok(mapped_->GetSize())); }
   Batch read(int piece, const Columns& needed) const override {
-    std::vector<int> columns;
-    for (int i = 0; i < schema_->num_fields(); ++i) {
-      if (needed.contains(schema_->field(i)->name())) columns.push_back(i);
-    }
     try {
-      const auto table = read_ok(reader()->ReadRowGroup(piece, columns), file_);
+      const auto table = read_ok(reader()->ReadRowGroup(piece, indices_of(*schema_, needed)), file_);
       return read_ok(table->CombineChunksToBatch(), file_);
     } catch (const parquet::ParquetException& error) {
       throw FormatError(file_.string(), fmt::format("row group {}", piece), error.what(), "it is damaged");
@@ -100,11 +105,7 @@ class IpcFile final : public PieceFile {
     const Batch all = read_ok(reader->ReadRecordBatch(piece), file_);
     const arrow::Status whole = all->Validate();
     if (!whole.ok()) throw FormatError(file_.string(), fmt::format("batch {}", piece), whole.message());
-    std::vector<int> columns;
-    for (int i = 0; i < all->num_columns(); ++i) {
-      if (needed.contains(all->schema()->field(i)->name())) columns.push_back(i);
-    }
-    return read_ok(all->SelectColumns(columns), file_);
+    return read_ok(all->SelectColumns(indices_of(*all->schema(), needed)), file_);
   }
 
  private:

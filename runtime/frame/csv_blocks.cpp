@@ -6,9 +6,7 @@
 #include <arrow/util/compression.h>
 #include <arrow/util/delimiting.h>
 
-#include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "runtime/core/error.h"
 #include "runtime/frame/arrow_error.h"
@@ -97,8 +95,8 @@ struct CsvBlocks::State {
 CsvBlocks::CsvBlocks(const fs::path& file, const arrow::csv::ParseOptions& options, std::size_t block_bytes)
     : state_(std::make_unique<State>(file, options, block_bytes)) {
   const auto [first, is_all] = state_->ahead(kByteOrderMark.size());
-  const std::string_view begin(reinterpret_cast<const char*>(first->data()), static_cast<std::size_t>(first->size()));
-  if (begin.starts_with(kByteOrderMark)) state_->take(static_cast<std::int64_t>(kByteOrderMark.size()));
+  if (std::string_view(*first).starts_with(kByteOrderMark))
+    state_->take(static_cast<std::int64_t>(kByteOrderMark.size()));
 }
 
 CsvBlocks::~CsvBlocks() = default;
@@ -116,10 +114,6 @@ std::optional<CsvBlock> CsvBlocks::next() {
   throw FormatError(state_->file.string(), fmt::format("byte {}", state_->position),
                     fmt::format("a row is longer than {} MiB", kLargestBlock >> 20),
                     "a quote that is not closed makes the rest of a file one value");
-}
-
-void CsvBlocks::set_block_bytes(std::size_t bytes) noexcept {
-  state_->block_bytes = bytes;
 }
 
 std::int64_t CsvBlocks::bytes_read() const {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 namespace hogpen::detail {
 
@@ -16,6 +17,8 @@ struct CsvBlock {
   std::shared_ptr<arrow::Buffer> bytes;
   std::int64_t begin = 0;  ///< where in the file, decompressed
   bool is_last = false;    ///< its last row may have no end of line
+
+  [[nodiscard]] std::string_view text() const { return std::string_view(*bytes); }
 };
 
 /// Cuts a CSV file, which may be compressed (.gz), into blocks of whole rows: a newline between quotes ends none.
@@ -31,7 +34,6 @@ class CsvBlocks {
   CsvBlocks& operator=(const CsvBlocks&) = delete;
 
   [[nodiscard]] std::optional<CsvBlock> next();
-  void set_block_bytes(std::size_t bytes) noexcept;
   /// Of the file as it lies on disk: read so far, and all.
   [[nodiscard]] std::int64_t bytes_read() const;
 

@@ -7,7 +7,6 @@
 
 #include <limits>
 #include <optional>
-#include <span>
 
 #include "runtime/core/error.h"
 #include "runtime/frame/arrow_error.h"
@@ -23,25 +22,19 @@ constexpr std::size_t kSearchBlock = std::size_t{1} << 20;
 constexpr std::int32_t kMostRows = std::numeric_limits<std::int32_t>::max();  // of a block: all that it has
 
 /// How many rows of data stand before that byte: for errors alone, since it reads the file up to there.
-std::int64_t rows_before(const CsvFormat& format, std::int64_t end, bool has_header, const fs::path& file) {
+std::int64_t rows_before(const CsvFormat& format, std::int64_t end, const fs::path& file) {
   csv::ParseOptions all_rows = format.parse;
   all_rows.invalid_row_handler = [](const csv::InvalidRow&) { return csv::InvalidRowResult::Skip; };
   CsvBlocks blocks(file, format.parse, kSearchBlock);
-  std::int64_t rows = has_header ? -1 : 0;
+  std::int64_t rows = format.has_header ? -1 : 0;
   while (const auto block = blocks.next()) {
     if (block->begin >= end) break;
-    const std::int64_t length = std::min(block->bytes->size(), end - block->begin);
     csv::BlockParser parser(all_rows, format.schema ? format.schema->num_fields() : -1, -1, kMostRows);
     std::uint32_t parsed = 0;
-    const std::string_view text(reinterpret_cast<const char*>(block->bytes->data()), static_cast<std::size_t>(length));
-    arrow_ok(parser.ParseFinal(text, &parsed));
+    arrow_ok(parser.ParseFinal(block->text().substr(0, static_cast<std::size_t>(end - block->begin)), &parsed));
     rows += parser.total_num_rows();
   }
   return rows;
-}
-
-std::string_view text_of(const CsvBlock& block) {
-  return {reinterpret_cast<const char*>(block.bytes->data()), static_cast<std::size_t>(block.bytes->size())};
 }
 
 struct Misfit {
@@ -52,7 +45,7 @@ struct Misfit {
 /// The first value of that column that the converter does not take.
 std::optional<Misfit> find_misfit(const CsvFormat& format, const CsvBlock& block, int column,
                                   csv::Converter& converter) {
-  std::string_view rest = text_of(block);
+  std::string_view rest = block.text();
   for (std::int64_t row = 0; !rest.empty(); ++row) {
     csv::BlockParser parser(format.parse, format.schema->num_fields(), -1, 1);
     std::uint32_t parsed = 0;
@@ -101,9 +94,9 @@ std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const Csv
   auto parser = std::make_unique<csv::BlockParser>(options, columns, 0, kMostRows);
   std::uint32_t parsed = 0;
   const arrow::Status status =
-      block.is_last ? parser->ParseFinal(text_of(block), &parsed) : parser->Parse(text_of(block), &parsed);
+      block.is_last ? parser->ParseFinal(block.text(), &parsed) : parser->Parse(block.text(), &parsed);
   if (bad) {
-    const std::int64_t row = rows_before(format, block.begin, format.has_header, file) + bad->number + 1;
+    const std::int64_t row = rows_before(format, block.begin, file) + bad->number + 1;
     throw FormatError(file.string(), fmt::format("row {}", row),
                       fmt::format("{} fields where there are {} columns: {}", bad->actual_columns,
                                   bad->expected_columns, shortened(bad_text)));
@@ -130,8 +123,7 @@ Batch read_chunk(const CsvFormat& format, const CsvBlock& block, const Columns& 
       if (!misfit) arrow_ok(array.status(), file.string());
       throw FormatError(
           file.string(),
-          fmt::format("row {}, column '{}'",
-                      rows_before(format, block.begin, format.has_header, file) + misfit->row + 1, field->name()),
+          fmt::format("row {}, column '{}'", rows_before(format, block.begin, file) + misfit->row + 1, field->name()),
           fmt::format("'{}' is no {}", shortened(misfit->value), field->type()->ToString()),
           fmt::format("the first rows look like {}; if others may come, say the column's type: {}=string",
                       field->type()->ToString(), field->name()));

@@ -30,7 +30,7 @@ struct CsvFormat {
 
 /// Parses a block. `columns` is how many there must be; -1 takes as many as the first row has.
 ///
-/// Throws: FormatError with the number of the row that has others. `skipped_rows`: how many rows come before it.
+/// Throws: FormatError with the number of the row that has others.
 [[nodiscard]] std::unique_ptr<arrow::csv::BlockParser> parse_block(const CsvFormat& format, const CsvBlock& block,
                                                                    int columns, const std::filesystem::path& file);
 

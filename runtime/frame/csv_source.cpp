@@ -24,9 +24,7 @@ constexpr std::size_t kLargestChunk = std::size_t{1} << 28;
 std::vector<std::string> take_row(const CsvFormat& format, CsvBlock& block, const fs::path& file) {
   arrow::csv::BlockParser parser(format.parse, -1, -1, 1);
   std::uint32_t parsed = 0;
-  const std::string_view text(reinterpret_cast<const char*>(block.bytes->data()),
-                              static_cast<std::size_t>(block.bytes->size()));
-  const arrow::Status status = parser.ParseFinal(text, &parsed);
+  const arrow::Status status = parser.ParseFinal(block.text(), &parsed);
   if (!status.ok() || parser.num_rows() == 0) throw FormatError(file.string(), "row 0", "there is no header");
   std::vector<std::string> names;
   arrow_ok(parser.VisitLastRow([&](const std::uint8_t* data, std::uint32_t size, bool, bool) {

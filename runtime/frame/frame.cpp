@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "runtime/core/error.h"
@@ -19,6 +20,8 @@
 #include "runtime/frame/computation.h"
 #include "runtime/frame/csv_source.h"
 #include "runtime/frame/operations.h"
+#include "runtime/frame/table_file.h"
+#include "runtime/frame/types.h"
 
 namespace hogpen {
 namespace {
@@ -47,10 +50,6 @@ std::vector<fs::path> files_of(const std::string& pattern) {
   ::globfree(&found);
   if (files.empty()) throw SystemError(fmt::format("open {}", pattern), ENOENT);
   return files;
-}
-
-bool ends_with(const std::string& text, std::initializer_list<const char*> ends) {
-  return std::ranges::any_of(ends, [&](const char* end) { return text.ends_with(end); });
 }
 
 struct NamedAggregate {
@@ -138,10 +137,11 @@ Frame Frame::read_ipc(const std::string& pattern) {
   return Frame(detail::ipc_source(files_of(pattern)));
 }
 Frame Frame::read(const std::string& pattern) {
-  if (ends_with(pattern, {".csv", ".csv.gz"})) return read_csv(pattern);
-  if (ends_with(pattern, {".tsv", ".tsv.gz"})) return read_csv(pattern, {.delimiter = '\t'});
-  if (ends_with(pattern, {".parquet"})) return read_parquet(pattern);
-  if (ends_with(pattern, {".arrow", ".feather"})) return read_ipc(pattern);
+  const std::optional<TableFile> kind = table_file_named(pattern);
+  if (kind == TableFile::csv) return read_csv(pattern);
+  if (kind == TableFile::tsv) return read_csv(pattern, {.delimiter = '\t'});
+  if (kind == TableFile::parquet) return read_parquet(pattern);
+  if (kind == TableFile::ipc) return read_ipc(pattern);
   throw UsageError(fmt::format("{} ends in none of .csv, .tsv (or .gz), .parquet, .arrow, .feather", pattern));
 }
 Frame Frame::from_table(std::shared_ptr<arrow::Table> table) {
@@ -190,9 +190,7 @@ Frame Frame::Groups::agg(const std::vector<AggregateOf>& aggregates) const {
 std::shared_ptr<arrow::Table> Frame::compute(const FrameOptions& options) const {
   detail::Computation computation(*plan_, options, true);
   const auto table = computation.run().collect(*plan_);
-  std::vector<int> columns;
-  for (const auto& field : schema()->fields()) columns.push_back(table->schema()->GetFieldIndex(field->name()));
-  return detail::arrow_ok(table->SelectColumns(columns));
+  return detail::arrow_ok(table->SelectColumns(detail::indices_of_columns(*table->schema(), columns())));
 }
 
 at::Tensor Frame::to_tensor(const std::string& column, const FrameOptions& options) const {

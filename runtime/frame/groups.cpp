@@ -72,13 +72,11 @@ class GroupsPlan final : public Plan {
   GroupsPlan(SchemaPtr schema, PlanPtr input, std::vector<std::string> keys, std::vector<AggregateOf> aggregates)
       : Plan(std::move(schema)), input_(std::move(input)), keys_(std::move(keys)), aggregates_(std::move(aggregates)) {
     for (const AggregateOf& wanted : aggregates_) {
-      const auto is_its = [&](const Summed& one) { return one.column->name() == wanted.column; };
-      auto found = std::ranges::find_if(summed_, is_its);
-      if (found == summed_.end()) {
+      const std::size_t place = place_of(wanted);
+      if (place == summed_.size()) {
         summed_.push_back({.column = input_->schema()->GetFieldByName(wanted.column), .aggregates = {}});
-        found = std::prev(summed_.end());
       }
-      found->aggregates.push_back(wanted.aggregate);
+      summed_[place].aggregates.push_back(wanted.aggregate);
     }
   }
 
@@ -92,20 +90,22 @@ class GroupsPlan final : public Plan {
     const std::vector<arrow::TypeHolder> key_types = types_of(*input_->schema(), keys_);
     Groups all(key_types, summed_);
     const std::unique_ptr<ChunkStream> chunks = run.open(*input_);
-    run.for_each_of(
-        [&]() -> std::optional<Run::MakeAny> {
-          std::optional<MakeChunk> make = chunks->claim();
-          if (!make) return {};
-          return [&, make = std::move(*make)] { return std::static_pointer_cast<void>(groups_of(*make(), key_types)); };
-        },
-        [&](const std::shared_ptr<void>& groups) {
-          all.merge(*std::static_pointer_cast<Groups>(groups));
+    run.for_each<Groups>(
+        *chunks, [&](const Batch& batch) { return groups_of(*batch, key_types); },
+        [&](const std::shared_ptr<Groups>& groups) {
+          all.merge(*groups);
           return true;
         });
     return stream_table(sorted(all), kChunkRows);
   }
 
  private:
+  /// Of its column among those that are summed up; their number where it is none of them.
+  [[nodiscard]] std::size_t place_of(const AggregateOf& wanted) const {
+    const auto is_its = [&](const Summed& one) { return one.column->name() == wanted.column; };
+    return static_cast<std::size_t>(std::ranges::find_if(summed_, is_its) - summed_.begin());
+  }
+
   [[nodiscard]] std::shared_ptr<Groups> groups_of(const arrow::RecordBatch& batch,
                                                   const std::vector<arrow::TypeHolder>& key_types) const {
     auto groups = std::make_shared<Groups>(key_types, summed_);
@@ -119,11 +119,7 @@ class GroupsPlan final : public Plan {
   /// By the keys, and without those that have a null among them.
   [[nodiscard]] std::shared_ptr<arrow::Table> sorted(const Groups& all) const {
     arrow::ArrayVector arrays = all.keys();
-    for (const AggregateOf& wanted : aggregates_) {
-      const auto is_its = [&](const Summed& one) { return one.column->name() == wanted.column; };
-      const auto i = static_cast<std::size_t>(std::ranges::find_if(summed_, is_its) - summed_.begin());
-      arrays.push_back(all.finish(i, wanted.aggregate));
-    }
+    for (const AggregateOf& wanted : aggregates_) arrays.push_back(all.finish(place_of(wanted), wanted.aggregate));
     Batch groups = arrow::RecordBatch::Make(schema(), all.size(), std::move(arrays));
     for (std::size_t i = 0; i < keys_.size(); ++i) {
       const auto& key = groups->column(static_cast<int>(i));

@@ -57,8 +57,8 @@ class MergePlan final : public Plan {
   }
 
   std::unique_ptr<ChunkStream> open(Run& run) const override {
-    const auto table = arrow_ok(run.collect(*held_)->CombineChunks());
-    const auto rows = std::make_shared<RowsByKey>(arrow_ok(table->CombineChunksToBatch()), on_, is_outer_);
+    const Batch held = arrow_ok(run.collect(*held_)->CombineChunksToBatch());
+    const auto rows = std::make_shared<RowsByKey>(held, on_, is_outer_);
     std::vector<MergedColumn> columns;
     for (const MergedColumn& column : columns_) {
       if (run.needed(*this).contains(column.field->name())) columns.push_back(column);

@@ -7,14 +7,12 @@
 #include <parquet/arrow/writer.h>
 #include <parquet/properties.h>
 
-#include <string_view>
-#include <utility>
-
 #include "runtime/core/error.h"
 #include "runtime/frame/arrow_error.h"
 #include "runtime/frame/computation.h"
 #include "runtime/frame/frame.h"
 #include "runtime/frame/plan.h"
+#include "runtime/frame/types.h"
 
 namespace hogpen {
 namespace detail {
@@ -47,9 +45,7 @@ std::shared_ptr<arrow::Buffer> as_csv(const Batch& batch, bool with_header) {
 }
 
 Batch in_order_of(const arrow::Schema& schema, const Batch& batch) {
-  std::vector<int> columns;
-  for (const auto& field : schema.fields()) columns.push_back(batch->schema()->GetFieldIndex(field->name()));
-  return arrow_ok(batch->SelectColumns(columns));
+  return arrow_ok(batch->SelectColumns(indices_of_columns(*batch->schema(), schema.field_names())));
 }
 
 }  // namespace
@@ -61,26 +57,17 @@ using detail::Run;
 // Each chunk becomes text in the thread that makes it; the file gets them in their order.
 void Frame::write_csv(const std::filesystem::path& file, const FrameOptions& options) const {
   detail::OutputFile out(file);
+  out.check(out.Write(detail::as_csv(arrow_ok(arrow::RecordBatch::MakeEmpty(schema())), true)));
   detail::Computation computation(*plan_, options, false);
   Run& run = computation.run();
   const auto chunks = run.open(*plan_);
-  bool is_first = true;
-  run.for_each_of(
-      [&]() -> std::optional<Run::MakeAny> {
-        auto make = chunks->claim();
-        if (!make) return {};
-        const bool with_header = std::exchange(is_first, false);
-        return [this, make = std::move(*make), with_header] {
-          return std::static_pointer_cast<void>(detail::as_csv(detail::in_order_of(*schema(), make()), with_header));
-        };
-      },
-      [&](const std::shared_ptr<void>& text) {
-        out.check(out.Write(std::static_pointer_cast<arrow::Buffer>(text)));
+  run.for_each<arrow::Buffer>(
+      *chunks,
+      [this](const detail::Batch& batch) { return detail::as_csv(detail::in_order_of(*schema(), batch), false); },
+      [&](const std::shared_ptr<arrow::Buffer>& text) {
+        out.check(out.Write(text));
         return true;
       });
-  if (is_first) {
-    out.check(out.Write(detail::as_csv(arrow_ok(arrow::RecordBatch::MakeEmpty(schema())), true)));
-  }
   out.commit();
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/work/executor.h"
@@ -71,13 +72,19 @@ class Run {
   [[nodiscard]] const Columns& needed(const Plan& plan) const { return uses_.at(&plan).columns; }
   [[nodiscard]] std::unique_ptr<ChunkStream> open(const Plan& plan);
 
-  /// Lets the executor's threads make the chunks, and `consume` them in their order, one at a time, until it returns
-  /// false. No more chunks are in memory than three for each thread.
-  void for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consume);
-  /// The same for other things than chunks.
-  using MakeAny = std::function<std::shared_ptr<void>()>;
-  void for_each_of(const std::function<std::optional<MakeAny>()>& claim,
-                   const std::function<bool(std::shared_ptr<void>)>& consume);
+  /// Lets the executor's threads make the chunks, and `consume` take them in their order, one at a time, until it
+  /// returns false. No more chunks are in memory than three for each thread.
+  void for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consume) {
+    for_each<arrow::RecordBatch>(chunks, [](Batch batch) { return batch; }, consume);
+  }
+  /// The same with what `change` makes of each chunk, in the thread that has made it.
+  template <class T>
+  void for_each(ChunkStream& chunks, const std::function<std::shared_ptr<T>(Batch)>& change,
+                const std::function<bool(std::shared_ptr<T>)>& consume) {
+    for_each_of(
+        chunks, [&](Batch batch) { return std::static_pointer_cast<void>(change(std::move(batch))); },
+        [&](std::shared_ptr<void> made) { return consume(std::static_pointer_cast<T>(std::move(made))); });
+  }
   /// A source has so many bytes to read, and has read some.
   void expect_bytes(std::uint64_t bytes) noexcept { total_bytes_ += bytes; }
   void count_bytes(std::uint64_t bytes) noexcept { bytes_ += bytes; }
@@ -96,6 +103,9 @@ class Run {
   };
   class KeepingStream;
   class KeptStream;
+
+  void for_each_of(ChunkStream& chunks, const std::function<std::shared_ptr<void>(Batch)>& change,
+                   const std::function<bool(std::shared_ptr<void>)>& consume);
 
   Executor& executor_;
   bool keeps_chunks_;

@@ -18,13 +18,15 @@ constexpr std::size_t kAheadOfOrder = 2;  // chunks of each thread that are done
 /// Chunks that several threads make, and that are consumed in their order.
 class InOrder {
  public:
-  InOrder(const std::function<std::optional<Run::MakeAny>()>& claim,
-          const std::function<bool(std::shared_ptr<void>)>& consume, std::size_t threads)
-      : claim_(claim), consume_(consume), most_waiting_(kAheadOfOrder * threads) {}
+  using Change = std::function<std::shared_ptr<void>(Batch)>;
+  using Consume = std::function<bool(std::shared_ptr<void>)>;
+
+  InOrder(ChunkStream& chunks, const Change& change, const Consume& consume, std::size_t threads)
+      : chunks_(chunks), change_(change), consume_(consume), most_waiting_(kAheadOfOrder * threads) {}
 
   void work() noexcept {
     try {
-      while (auto claimed = claim()) deliver(claimed->first, claimed->second());
+      while (auto claimed = claim()) deliver(claimed->first, change_(claimed->second()));
     } catch (...) {
       const std::lock_guard lock(mutex_);
       if (!failure_) failure_ = std::current_exception();
@@ -37,11 +39,11 @@ class InOrder {
   }
 
  private:
-  std::optional<std::pair<std::size_t, Run::MakeAny>> claim() {
+  std::optional<std::pair<std::size_t, MakeChunk>> claim() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return is_over_ || claimed_ - consumed_ <= most_waiting_; });
     if (is_over_) return {};
-    std::optional<Run::MakeAny> make = claim_();
+    std::optional<MakeChunk> make = chunks_.claim();
     if (!make) {
       is_over_ = true;
       return {};
@@ -69,8 +71,9 @@ class InOrder {
     is_consuming_ = false;
   }
 
-  const std::function<std::optional<Run::MakeAny>()>& claim_;
-  const std::function<bool(std::shared_ptr<void>)>& consume_;
+  ChunkStream& chunks_;
+  const Change& change_;
+  const Consume& consume_;
   std::size_t most_waiting_;
 
   std::mutex mutex_;  // for all below
@@ -197,25 +200,15 @@ std::unique_ptr<ChunkStream> Run::open(const Plan& plan) {
   return std::make_unique<KeepingStream>(plan.open(*this), uses.kept);
 }
 
-void Run::for_each(ChunkStream& chunks, const std::function<bool(Batch)>& consume) {
-  for_each_of(
-      [&]() -> std::optional<MakeAny> {
-        std::optional<MakeChunk> make = chunks.claim();
-        if (!make) return {};
-        return [make = std::move(*make)] { return std::static_pointer_cast<void>(make()); };
-      },
-      [&](const std::shared_ptr<void>& made) { return consume(std::static_pointer_cast<arrow::RecordBatch>(made)); });
-}
-
-void Run::for_each_of(const std::function<std::optional<MakeAny>()>& claim,
+void Run::for_each_of(ChunkStream& chunks, const std::function<std::shared_ptr<void>(Batch)>& change,
                       const std::function<bool(std::shared_ptr<void>)>& consume) {
   Team& team = executor_.team();
-  const std::function<bool(std::shared_ptr<void>)> consume_and_tell = [&](std::shared_ptr<void> made) {
+  const InOrder::Consume consume_and_tell = [&](std::shared_ptr<void> made) {
     const bool wants_more = consume(std::move(made));
     if (after_chunk_) after_chunk_(*this);
     return wants_more;
   };
-  InOrder order(claim, consume_and_tell, team.threads());
+  InOrder order(chunks, change, consume_and_tell, team.threads());
   team.run([&](std::size_t) { order.work(); });
   order.rethrow();
 }

@@ -54,8 +54,14 @@ int index_of_column(const arrow::Schema& schema, const std::string& name) {
                    fmt::format("the columns are {}", fmt::join(schema.field_names(), ", ")));
 }
 
+std::vector<int> indices_of_columns(const arrow::Schema& schema, const std::vector<std::string>& names) {
+  std::vector<int> indices;
+  for (const std::string& name : names) indices.push_back(index_of_column(schema, name));
+  return indices;
+}
+
 void check_columns(const arrow::Schema& schema, const std::vector<std::string>& names) {
-  for (const std::string& name : names) (void)index_of_column(schema, name);
+  (void)indices_of_columns(schema, names);
 }
 
 }  // namespace hogpen::detail

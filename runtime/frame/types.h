@@ -15,6 +15,8 @@ namespace hogpen::detail {
 
 /// Throws: UsageError, with the names that are like it, when the schema has no such column.
 int index_of_column(const arrow::Schema& schema, const std::string& name);
+/// The places of several. Throws: likewise.
+[[nodiscard]] std::vector<int> indices_of_columns(const arrow::Schema& schema, const std::vector<std::string>& names);
 void check_columns(const arrow::Schema& schema, const std::vector<std::string>& names);
 
 }  // namespace hogpen::detail
