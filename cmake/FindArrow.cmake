@@ -7,17 +7,13 @@
 #   the pyarrow package of HOGPEN_PYTHON
 #
 # Arrow's own ArrowConfig.cmake is not in the package, whose libraries have no names without a version either.
+include(${CMAKE_CURRENT_LIST_DIR}/PythonPackage.cmake)
 if(NOT HOGPEN_ARROW_ROOT)
   set(HOGPEN_ARROW_ROOT "$ENV{HOGPEN_ARROW_ROOT}" CACHE PATH "An Arrow C++ with include/ and lib/")
 endif()
 set(Arrow_ROOT_FOUND "${HOGPEN_ARROW_ROOT}")
 if(NOT Arrow_ROOT_FOUND)
-  execute_process(
-    COMMAND ${HOGPEN_PYTHON} -c
-      "import importlib.util as util
-spec = util.find_spec('pyarrow')
-print(spec.submodule_search_locations[0] if spec else '', end='')"
-    OUTPUT_VARIABLE Arrow_ROOT_FOUND ERROR_QUIET)
+  hogpen_python_package(pyarrow Arrow_ROOT_FOUND)
 endif()
 
 find_path(Arrow_INCLUDE_DIR arrow/util/config.h HINTS "${Arrow_ROOT_FOUND}/include" NO_DEFAULT_PATH NO_CACHE)

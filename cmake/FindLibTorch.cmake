@@ -12,21 +12,10 @@
 if(NOT HOGPEN_TORCH_ROOT)
   set(HOGPEN_TORCH_ROOT "$ENV{HOGPEN_TORCH_ROOT}" CACHE PATH "A LibTorch with include/ and lib/")
 endif()
-if(EXISTS "${PROJECT_SOURCE_DIR}/.venv/bin/python")
-  set(hogpen_default_python "${PROJECT_SOURCE_DIR}/.venv/bin/python")
-else()
-  set(hogpen_default_python python3)
-endif()
-set(HOGPEN_PYTHON "${hogpen_default_python}" CACHE STRING "The Python whose torch package is used")
-
+include(${CMAKE_CURRENT_LIST_DIR}/PythonPackage.cmake)
 set(LibTorch_ROOT_FOUND "${HOGPEN_TORCH_ROOT}")
 if(NOT LibTorch_ROOT_FOUND)
-  execute_process(
-    COMMAND ${HOGPEN_PYTHON} -c
-      "import importlib.util as util
-spec = util.find_spec('torch')
-print(spec.submodule_search_locations[0] if spec else '', end='')"
-    OUTPUT_VARIABLE LibTorch_ROOT_FOUND ERROR_QUIET)
+  hogpen_python_package(torch LibTorch_ROOT_FOUND)
 endif()
 
 find_path(LibTorch_INCLUDE_DIR c10/core/TensorImpl.h

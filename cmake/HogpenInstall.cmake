@@ -41,4 +41,5 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hogpenConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/hogpenConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/hogpenConfig.cmake ${PROJECT_BINARY_DIR}/hogpenConfigVersion.cmake
               ${CMAKE_CURRENT_LIST_DIR}/FindLibTorch.cmake ${CMAKE_CURRENT_LIST_DIR}/FindArrow.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/PythonPackage.cmake
         DESTINATION ${hogpen_package_dir})
