@@ -29,7 +29,7 @@ struct TaskTypes<F, std::tuple<Values...>> {
   using Result = std::decay_t<std::invoke_result_t<const F&, Values...>>;
   using Item = std::tuple<std::decay_t<Values>...>;
   using Call = PooledCall<F, std::tuple<Values...>>;
-  static constexpr bool kSendsFunction = std::is_trivially_copyable_v<F> && sizeof(F) <= JobSlot::kClosureBytes;
+  static constexpr bool kSendsFunction = kIsTask<F>;
   static constexpr bool kSendsArguments = (Sendable<std::decay_t<Values>> && ...);
   static constexpr bool kSendsResult = Sendable<typename ResultNode<Result>::Value>;
 };

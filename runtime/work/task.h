@@ -26,10 +26,14 @@ decltype(auto) call(const F& function, In&& item) {
 template <bool kSpread, class F, class In>
 using ResultOf = std::decay_t<decltype(call<kSpread>(std::declval<const F&>(), std::declval<In>()))>;
 
+/// Whether a Pool's workers can be given that function.
+template <class F>
+inline constexpr bool kIsTask = std::is_trivially_copyable_v<F> && sizeof(F) <= JobSlot::kClosureBytes;
+
 template <class F>
 constexpr void check_task() {
   static_assert(
-      std::is_trivially_copyable_v<F> && sizeof(F) <= JobSlot::kClosureBytes,
+      kIsTask<F>,
       "a task of a Pool must be a function, or a lambda that captures at most 128 bytes of trivially copyable "
       "values: give it everything else as an argument, which may be a string, a vector or a tensor");
 }

@@ -14,6 +14,7 @@
 #include "models/checkpoint.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
+#include "tests/expect_throw.h"
 
 namespace hogpen {
 
@@ -85,17 +86,6 @@ class CheckpointTest : public testing::Test {
   std::filesystem::path base_;
   LogLevel log_level_;
 };
-
-template <class Error, class Call>
-std::string message_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "must throw";
-  return {};
-}
 
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include <array>
-#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -27,27 +26,20 @@ using namespace std::chrono_literals;
 
 /// Adds 1 to the first parameter, when the driver lets it read that. Workers but 0 begin when that one has had its
 /// fault.
-class ReadingStep final : public TrainStep {
+class ReadingStep final : public CountingUpdate {
  public:
-  ReadingStep(SharedModel& model, fs::path fault) : model_(model), fault_(std::move(fault)) {}
+  ReadingStep(SharedModel& model, fs::path fault) : CountingUpdate(model), fault_(std::move(fault)) {}
 
   double forward(std::span<const std::uint32_t>) override {
     std::array<char, 16> name{};
     (void)::pthread_getname_np(::pthread_self(), name.data(), name.size());
     while (std::string(name.data()) != "hogpen-0" && !fs::exists(fault_)) std::this_thread::sleep_for(1ms);
     float first = 0;
-    copy_from_gpu(&first, model_.flat().const_data_ptr(), sizeof(first));
+    copy_from_gpu(&first, model().flat().const_data_ptr(), sizeof(first));
     return 1.0;
-  }
-  void backward() override {}
-  bool update(double) override {
-    auto& count = *static_cast<float*>(model_.flat().mutable_data_ptr());
-    std::atomic_ref<float>(count).fetch_add(1.0F);
-    return true;
   }
 
  private:
-  SharedModel& model_;
   fs::path fault_;
 };
 

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <torch/nn/module.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <string>
 
 #include "models/checkpoint.h"
 #include "models/shared_model.h"
+#include "models/train_step.h"
 #include "models/trainer.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
@@ -26,6 +28,24 @@ constexpr int kFewer = 5;
 #else
 constexpr int kFewer = 1;
 #endif
+
+/// A step whose update adds 1 to the first parameter: on the fake driver an address of the GPU is one of the host.
+class CountingUpdate : public TrainStep {
+ public:
+  explicit CountingUpdate(SharedModel& model) : model_(model) {}
+  void backward() override {}
+  bool update(double) override {
+    auto& count = *static_cast<float*>(model_.flat().mutable_data_ptr());
+    std::atomic_ref<float>(count).fetch_add(1.0F);
+    return true;
+  }
+
+ protected:
+  [[nodiscard]] SharedModel& model() const noexcept { return model_; }
+
+ private:
+  SharedModel& model_;
+};
 
 /// Trainings in GPU memory on the fake driver, of a small model that begins with zeros.
 class InGpuMemory : public LeavesNothing<> {

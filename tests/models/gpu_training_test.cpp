@@ -1,7 +1,6 @@
 // Training in the memory of a GPU, on the fake driver: who makes, finds and frees the memory, whoever is killed at
 // whatever step. The training step is the test's own, since no kernel runs there: it counts, in memory that all workers
 // of the training share.
-#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -26,26 +25,19 @@ using namespace std::chrono_literals;
 
 constexpr std::int64_t kSteps = 60;
 
-/// Adds 1 to the first parameter: on the fake driver an address of the GPU is one of the host.
-class CountingStep final : public TrainStep {
+/// Kills one worker, if there is a victim's file.
+class CountingStep final : public CountingUpdate {
  public:
-  CountingStep(SharedModel& model, fs::path victim) : model_(model), victim_(std::move(victim)) {}
+  CountingStep(SharedModel& model, fs::path victim) : CountingUpdate(model), victim_(std::move(victim)) {}
 
   double forward(std::span<const std::uint32_t>) override {
-    EXPECT_TRUE(model_.flat().is_cuda());
+    EXPECT_TRUE(model().flat().is_cuda());
     std::this_thread::sleep_for(1ms);
     if (fs::remove(victim_)) ::raise(SIGKILL);  // one worker alone
     return 1.0;
   }
-  void backward() override {}
-  bool update(double) override {
-    auto& count = *static_cast<float*>(model_.flat().mutable_data_ptr());
-    std::atomic_ref<float>(count).fetch_add(1.0F);
-    return true;
-  }
 
  private:
-  SharedModel& model_;
   fs::path victim_;
 };
 

@@ -15,6 +15,7 @@
 #include "runtime/memory/tensor_handle.h"
 #include "runtime/work/named_task.h"
 #include "runtime/work/pool.h"
+#include "tests/expect_throw.h"
 #include "tests/footprint.h"
 #include "tests/forked.h"
 #include "tests/notes_on_board.h"
@@ -52,16 +53,6 @@ class GpuPool : public LeavesNothing<> {
                 return HasFailure() ? 1 : 0;
               }),
               0);
-  }
-
-  template <class Call>
-  static std::string message_of(Call call) {
-    try {
-      call();
-    } catch (const std::exception& error) {
-      return error.what();
-    }
-    return "no exception";
   }
 };
 

@@ -13,6 +13,7 @@
 #include "runtime/channel/tensor_codec.h"
 #include "runtime/sync/event.h"
 #include "runtime/work/pool.h"
+#include "tests/expect_throw.h"
 #include "tests/footprint.h"
 
 namespace hogpen {
@@ -44,16 +45,6 @@ TEST(NamedTask, WithTooLongANameIsAUsageError) {
 class ProgramPool : public LeavesNothing<> {
  protected:
   [[nodiscard]] static PoolOptions options() { return {.workers = 2, .program = {TASK_PROGRAM}}; }
-
-  template <class Call>
-  static std::string message_of(Call call) {
-    try {
-      call();
-    } catch (const std::exception& error) {
-      return error.what();
-    }
-    return "no exception";
-  }
 };
 
 TEST_F(ProgramPool, RunsTasksByTheirNames) {
