@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 set(hogpen_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hogpen)
 
-set(hogpen_parts kernels runtime models)
+set(hogpen_parts kernels base runtime models)
 if(HOGPEN_HAS_FRAME)
   list(APPEND hogpen_parts frame tables)
 endif()

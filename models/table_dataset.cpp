@@ -1,10 +1,10 @@
 #include "models/table_dataset.h"
 
+#include <ATen/core/Tensor.h>
 #include <arrow/array.h>
 #include <arrow/compute/cast.h>
 #include <arrow/table.h>
 #include <arrow/type.h>
-
 #include <unistd.h>
 
 #include <algorithm>

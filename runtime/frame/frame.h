@@ -1,7 +1,5 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -20,6 +18,9 @@ namespace arrow {
 class Schema;
 class Table;
 }  // namespace arrow
+namespace at {
+class Tensor;  // <ATen/core/Tensor.h>, for who calls to_tensor
+}
 
 namespace hogpen {
 

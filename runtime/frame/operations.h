@@ -10,7 +10,6 @@ namespace hogpen::detail {
 [[nodiscard]] PlanPtr filter_plan(PlanPtr input, const Expr& condition);
 [[nodiscard]] PlanPtr column_plan(PlanPtr input, const std::string& name, const Expr& value);
 [[nodiscard]] PlanPtr rename_plan(PlanPtr input, const std::map<std::string, std::string>& names);
-[[nodiscard]] PlanPtr map_plan(PlanPtr input, const std::string& column, kernels::UnaryOp op);
 [[nodiscard]] PlanPtr groups_plan(PlanPtr input, const std::vector<std::string>& keys,
                                   const std::vector<AggregateOf>& aggregates);
 [[nodiscard]] PlanPtr merge_plan(PlanPtr left, PlanPtr right, const std::vector<std::string>& on, How how);

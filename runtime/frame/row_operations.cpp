@@ -3,41 +3,20 @@
 #include <arrow/compute/api.h>
 #include <arrow/compute/expression.h>
 #include <arrow/record_batch.h>
-#include <arrow/util/bitmap_ops.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "kernels/transform.h"
 #include "runtime/core/error.h"
 #include "runtime/frame/arrow_error.h"
 #include "runtime/frame/operations.h"
+#include "runtime/frame/row_plan.h"
 #include "runtime/frame/types.h"
 
 namespace hogpen::detail {
 namespace {
 
 namespace cp = arrow::compute;
-
-/// An operation that changes each chunk.
-class RowPlan : public Plan {
- public:
-  RowPlan(SchemaPtr schema, PlanPtr input) : Plan(std::move(schema)), input_(std::move(input)) {}
-
-  void need_inputs(Run& run) const final { run.need(*input_, columns_for(run.needed(*this))); }
-  std::unique_ptr<ChunkStream> open(Run& run) const final {
-    return change_chunks(run.open(*input_), changing(run.needed(*this)));
-  }
-
- protected:
-  [[nodiscard]] const Plan& input() const noexcept { return *input_; }
-  /// What the input must have so that this has `needed`.
-  [[nodiscard]] virtual Columns columns_for(const Columns& needed) const = 0;
-  [[nodiscard]] virtual std::function<Batch(const Batch&)> changing(const Columns& needed) const = 0;
-
- private:
-  PlanPtr input_;
-};
 
 SchemaPtr chosen(const arrow::Schema& schema, const std::vector<std::string>& columns) {
   arrow::FieldVector fields;
@@ -99,16 +78,6 @@ class FilterPlan final : public RowPlan {
 
   Expr condition_;
 };
-
-SchemaPtr with_field(const arrow::Schema& schema, const std::shared_ptr<arrow::Field>& field) {
-  const int i = schema.GetFieldIndex(field->name());
-  return arrow_ok(i >= 0 ? schema.SetField(i, field) : schema.AddField(schema.num_fields(), field));
-}
-
-Batch with_array(const Batch& batch, const std::shared_ptr<arrow::Field>& field, std::shared_ptr<arrow::Array> array) {
-  const int i = batch->schema()->GetFieldIndex(field->name());
-  return arrow_ok(i >= 0 ? batch->SetColumn(i, field, array) : batch->AddColumn(batch->num_columns(), field, array));
-}
 
 class ColumnPlan final : public RowPlan {
  public:
@@ -180,54 +149,17 @@ class RenamePlan final : public RowPlan {
   std::map<std::string, std::string> names_;
 };
 
-/// Another array of the same nulls.
-std::shared_ptr<arrow::Array> mapped(const arrow::Array& array, kernels::UnaryOp op) {
-  const std::int64_t length = array.length();
-  const bool is_single = array.type()->id() == arrow::Type::FLOAT;
-  const std::int64_t width = is_single ? sizeof(float) : sizeof(double);
-  std::shared_ptr<arrow::Buffer> values = arrow_ok(arrow::AllocateBuffer(length * width));
-  const std::uint8_t* const from = array.data()->buffers[1]->data() + array.offset() * width;
-  kernels::transform(op, is_single ? c10::ScalarType::Float : c10::ScalarType::Double, from, values->mutable_data(),
-                     static_cast<std::size_t>(length), kernels::Store::cached);
-  std::shared_ptr<arrow::Buffer> validity;
-  if (array.null_count() != 0) {
-    validity = arrow_ok(
-        arrow::internal::CopyBitmap(arrow::default_memory_pool(), array.null_bitmap_data(), array.offset(), length));
-  }
-  return arrow::MakeArray(arrow::ArrayData::Make(array.type(), length, {validity, values}, array.null_count()));
+}  // namespace
+
+SchemaPtr with_field(const arrow::Schema& schema, const std::shared_ptr<arrow::Field>& field) {
+  const int i = schema.GetFieldIndex(field->name());
+  return arrow_ok(i >= 0 ? schema.SetField(i, field) : schema.AddField(schema.num_fields(), field));
 }
 
-class MapPlan final : public RowPlan {
- public:
-  MapPlan(PlanPtr input, const std::string& column, kernels::UnaryOp op)
-      : RowPlan(with_field(*input->schema(), result_field(*input->schema(), column)), input),
-        column_(column),
-        op_(op) {}
-
- private:
-  static std::shared_ptr<arrow::Field> result_field(const arrow::Schema& schema, const std::string& column) {
-    const auto field = schema.field(index_of_column(schema, column));
-    require(arrow::is_integer(field->type()->id()) || arrow::is_floating(field->type()->id()),
-            "the column '{}' has no numbers to map: it is {}", column, field->type()->ToString());
-    const bool is_single = field->type()->id() == arrow::Type::FLOAT;
-    return field->WithType(is_single ? arrow::float32() : arrow::float64());
-  }
-
-  Columns columns_for(const Columns& needed) const override { return needed; }
-  std::function<Batch(const Batch&)> changing(const Columns& needed) const override {
-    if (!needed.contains(column_)) return [](const Batch& batch) { return batch; };
-    return [field = schema()->GetFieldByName(column_), op = op_](const Batch& batch) {
-      auto array = batch->GetColumnByName(field->name());
-      if (!array->type()->Equals(field->type())) array = arrow_ok(cp::Cast(*array, field->type()));
-      return with_array(batch, field, mapped(*array, op));
-    };
-  }
-
-  std::string column_;
-  kernels::UnaryOp op_;
-};
-
-}  // namespace
+Batch with_array(const Batch& batch, const std::shared_ptr<arrow::Field>& field, std::shared_ptr<arrow::Array> array) {
+  const int i = batch->schema()->GetFieldIndex(field->name());
+  return arrow_ok(i >= 0 ? batch->SetColumn(i, field, array) : batch->AddColumn(batch->num_columns(), field, array));
+}
 
 PlanPtr select_plan(PlanPtr input, const std::vector<std::string>& columns) {
   require(!columns.empty(), "a Frame has at least one column");
@@ -244,10 +176,6 @@ PlanPtr column_plan(PlanPtr input, const std::string& name, const Expr& value) {
 
 PlanPtr rename_plan(PlanPtr input, const std::map<std::string, std::string>& names) {
   return std::make_shared<RenamePlan>(std::move(input), names);
-}
-
-PlanPtr map_plan(PlanPtr input, const std::string& column, kernels::UnaryOp op) {
-  return std::make_shared<MapPlan>(std::move(input), column, op);
 }
 
 }  // namespace hogpen::detail

@@ -1,13 +1,9 @@
 #include "runtime/process/thread_budget.h"
 
-#include <ATen/Parallel.h>
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <atomic>
 #include <limits>
 
-#include "runtime/core/error.h"
 #include "runtime/memory/limits.h"
 
 namespace hogpen {
@@ -16,32 +12,17 @@ namespace {
 // Relaxed throughout: the number alone is read.
 std::atomic<int> g_budget{std::numeric_limits<int>::max()};
 
-// at::set_num_threads(2) or more starts threads at once, of a pool for XNNPACK, which spin for milliseconds and make a
-// nested fork unsafe. Set below it, OpenMP starts its threads with the first parallel region.
-void limit_parallel_regions(int threads) {
-  using SetThreads = void (*)(int);
-  const auto openmp = reinterpret_cast<SetThreads>(::dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (threads == 1 || !openmp) return at::set_num_threads(threads);
-  (void)at::get_num_threads();  // Once in a thread it sets OpenMP's number: before ours.
-  const auto mkl = reinterpret_cast<SetThreads>(::dlsym(RTLD_DEFAULT, "MKL_Set_Num_Threads_Local"));
-  if (mkl) mkl(0);  // OpenMP's number counts again, also where the parent has called at::set_num_threads.
-  openmp(threads);
-}
-
 }  // namespace
 
 int default_workers() {
   return std::min(usable_cpus(), g_budget.load(std::memory_order_relaxed));
 }
 
-int set_thread_budget(int threads) {
-  require(threads >= 1, "a budget of threads must be at least 1, but is {}", threads);
+int detail::lower_thread_budget(int threads) {
   int budget = g_budget.load(std::memory_order_relaxed);
   while (threads < budget && !g_budget.compare_exchange_weak(budget, threads, std::memory_order_relaxed)) {
   }
-  budget = std::min(threads, budget);
-  limit_parallel_regions(budget);
-  return budget;
+  return std::min(threads, budget);
 }
 
 }  // namespace hogpen

@@ -15,4 +15,9 @@ namespace hogpen {
 /// Throws: UsageError for a budget below 1.
 int set_thread_budget(int threads);
 
+namespace detail {
+/// The number alone, which `default_workers` reads: LibTorch is not told.
+int lower_thread_budget(int threads);
+}  // namespace detail
+
 }  // namespace hogpen
