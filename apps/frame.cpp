@@ -14,11 +14,9 @@
 #include <vector>
 
 #include "apps/cli.h"
-#include "apps/data.h"
 #include "apps/frame_progress.h"
 #include "apps/output.h"
 #include "apps/stopped.h"
-#include "models/table_dataset.h"
 #include "runtime/core/error.h"
 #include "runtime/process/thread_budget.h"
 
@@ -229,12 +227,6 @@ int frame(const FrameArguments& arguments) {
 }
 
 }  // namespace
-
-NamedData open_table(const DataChoice& choice) {
-  TableData table =
-      read_table(choice.name, {.features = choice.features, .label = choice.label, .record = choice.record});
-  return {.data = std::move(table.data), .record = std::move(table.record)};
-}
 
 Command add_frame(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("frame", "Look at, group and convert tables: CSV, Parquet, Arrow");

@@ -1,7 +1,11 @@
 """`hogpen frame`, and training on tables, as their users meet them; what Frame computes is compared in tests/frame."""
 import csv
 import json
+import os
 import random
+import re
+import shutil
+import subprocess
 import unittest
 
 import hogpen
@@ -53,6 +57,21 @@ class FrameCommand(hogpen.CommandTest):
         (self.directory / "in.txt").write_text("1;2\n3;4\n")
         result = self.succeed("frame", "in.txt", "--delimiter=;", "--no-header", "--json")
         self.assertEqual(json.loads(result.stdout), {"columns": ["f0", "f1"], "rows": [[1, 2], [3, 4]]})
+
+    def initialized(self, command):
+        """The libraries that have prepared themselves for it."""
+        result = subprocess.run([command, "frame", "in.csv", "--head=1", "--json"], cwd=self.directory,
+                                capture_output=True, text=True, env=hogpen.environment(LD_DEBUG="files"), timeout=60)
+        self.assertEqual(json.loads(result.stdout)["rows"], self.rows[:1])
+        return " ".join(re.findall("calling init: (.*)", result.stderr))
+
+    @unittest.skipIf(os.environ.get("HOGPEN_TEST_SANITIZER"), "then hogpen does it itself")
+    def test_no_libtorch_is_waited_for(self):
+        libraries = self.initialized(hogpen.COMMAND)
+        self.assertIn("libarrow", libraries)
+        self.assertNotIn("libtorch", libraries)
+        shutil.copy(hogpen.COMMAND, self.directory / "alone")  # without its hogpen-frame
+        self.assertIn("libtorch", self.initialized(self.directory / "alone"))
 
     def test_bad_input_is_named(self):
         refuse = lambda *arguments, says: self.refuse("frame", *arguments, says=says)
