@@ -1,24 +1,27 @@
 #include "models/table_dataset.h"
 
-#include <ATen/core/Tensor.h>
 #include <arrow/array.h>
-#include <arrow/compute/cast.h>
-#include <arrow/table.h>
+#include <arrow/compute/api.h>
+#include <arrow/record_batch.h>
 #include <arrow/type.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "runtime/core/error.h"
 #include "runtime/core/fd_passing.h"
 #include "runtime/frame/arrow_error.h"
 #include "runtime/frame/frame.h"
+#include "runtime/frame/row_blocks.h"
+#include "runtime/frame/types.h"
 #include "runtime/process/launcher.h"
 
 namespace hogpen {
@@ -50,101 +53,129 @@ struct TableRecord {
   }
 };
 
-/// The labels as texts, in the order of the rows.
-std::vector<std::string> texts_of(const arrow::ChunkedArray& column, const std::string& name) {
-  require(column.null_count() == 0, "the label '{}' is missing in {} rows: filter them out", name, column.null_count());
-  const auto type = column.type()->id();
-  require(arrow::is_integer(type) || type == arrow::Type::STRING || type == arrow::Type::BOOL,
-          "the label '{}' is {}, which names no classes: it must be whole numbers, texts, or true and false", name,
-          column.type()->ToString());
-  std::vector<std::string> texts;
-  texts.reserve(static_cast<std::size_t>(column.length()));
-  for (const auto& chunk : column.chunks()) {
-    const auto as_text = detail::arrow_ok(arrow::compute::Cast(*chunk, arrow::utf8()));
-    const auto& strings = static_cast<const arrow::StringArray&>(*as_text);
-    for (std::int64_t i = 0; i < strings.length(); ++i) texts.push_back(strings.GetString(i));
+/// A whole number below 256?
+bool is_class(const std::string& label) {
+  return !label.empty() && label.size() <= 3 && label.find_first_not_of("0123456789") == std::string::npos &&
+         std::stoul(label) < kMostClasses;
+}
+
+/// The labels of a table, as its chunks come.
+class Labels {
+ public:
+  /// `is_known`: the record has the classes; else they are those that come.
+  Labels(std::string pattern, const arrow::Schema& schema, const TableRecord& record, bool is_known)
+      : pattern_(std::move(pattern)), name_(record.label), is_known_(is_known), have_names_(!record.classes.empty()) {
+    const auto& type = *schema.field(detail::index_of_column(schema, name_))->type();
+    is_integer_ = arrow::is_integer(type.id());
+    require(is_integer_ || type.id() == arrow::Type::STRING || type.id() == arrow::Type::BOOL,
+            "the label '{}' is {}, which names no classes: it must be whole numbers, texts, or true and false", name_,
+            type.ToString());
+    for (const std::string& name : record.classes) classes_.emplace(name, classes_.size());
   }
-  return texts;
-}
 
-/// Whole numbers below 256, as texts?
-bool are_classes(const std::set<std::string>& labels, const arrow::DataType& type) {
-  return arrow::is_integer(type.id()) && std::ranges::all_of(labels, [](const std::string& label) {
-           return label.size() <= 3 && label[0] != '-' && std::stoul(label) < kMostClasses;
-         });
-}
-
-std::vector<std::string> classes_of(const std::vector<std::string>& texts, const arrow::DataType& type,
-                                    const std::string& name) {
-  const std::set<std::string> distinct(texts.begin(), texts.end());
-  if (are_classes(distinct, type)) return {};
-  require(distinct.size() <= kMostClasses, "the label '{}' has {} values, but there can be {} classes", name,
-          distinct.size(), kMostClasses);
-  return {distinct.begin(), distinct.end()};
-}
-
-std::vector<std::uint8_t> numbers_of(const std::vector<std::string>& texts, const std::vector<std::string>& classes,
-                                     const std::string& pattern) {
-  std::vector<std::uint8_t> numbers;
-  numbers.reserve(texts.size());
-  for (const std::string& text : texts) {
-    if (classes.empty()) {
-      numbers.push_back(static_cast<std::uint8_t>(std::stoul(text)));
-      continue;
+  void append(const arrow::RecordBatch& chunk) {
+    const auto encoded = detail::arrow_ok(arrow::compute::DictionaryEncode(chunk.GetColumnByName(name_))).make_array();
+    const auto& values = static_cast<const arrow::DictionaryArray&>(*encoded);
+    const auto texts = detail::arrow_ok(arrow::compute::Cast(*values.dictionary(), arrow::utf8()));
+    std::vector<std::optional<std::uint8_t>> classes(static_cast<std::size_t>(texts->length()));
+    for (std::int64_t i = 0; i < values.length(); ++i) {
+      const auto row = static_cast<std::int64_t>(labels_.size());
+      if (values.IsNull(i)) detail::refuse_missing(name_, row);
+      const std::int64_t value = values.GetValueIndex(i);
+      auto& known = classes[static_cast<std::size_t>(value)];
+      if (!known) known = class_of(static_cast<const arrow::StringArray&>(*texts).GetString(value), row);
+      labels_.push_back(*known);
     }
-    const auto found = std::ranges::lower_bound(classes, text);
-    if (found == classes.end() || *found != text) {
-      throw FormatError(pattern, fmt::format("row {}", numbers.size() + 1),
+  }
+
+  /// After the last chunk, where the classes were not known: numbers them, and returns their names, none where the
+  /// labels are the numbers.
+  [[nodiscard]] std::vector<std::string> number_classes() {
+    const bool are_numbers =
+        is_integer_ && std::ranges::all_of(classes_, [](const auto& one) { return is_class(one.first); });
+    std::vector<std::string> names;
+    std::array<std::uint8_t, kMostClasses> numbers{};
+    for (const auto& [text, place] : classes_) {
+      numbers[place] = static_cast<std::uint8_t>(are_numbers ? std::stoul(text) : names.size());
+      names.push_back(text);
+    }
+    for (std::uint8_t& label : labels_) label = numbers[label];
+    return are_numbers ? std::vector<std::string>() : names;
+  }
+  [[nodiscard]] const std::vector<std::uint8_t>& labels() const noexcept { return labels_; }
+
+ private:
+  std::uint8_t class_of(const std::string& text, std::int64_t row) {
+    if (const auto found = classes_.find(text); found != classes_.end()) return found->second;
+    if (is_known_ && (have_names_ || !is_class(text))) {
+      throw FormatError(pattern_, fmt::format("row {}", row + 1),
                         fmt::format("the label '{}' is none of those that were trained on", text));
     }
-    numbers.push_back(static_cast<std::uint8_t>(found - classes.begin()));
+    if (is_known_) return static_cast<std::uint8_t>(std::stoul(text));
+    require(classes_.size() < kMostClasses, "the label '{}' has more than {} values: there cannot be as many classes",
+            name_, kMostClasses);
+    return classes_.emplace(text, classes_.size()).first->second;
   }
-  return numbers;
-}
+
+  std::string pattern_;
+  std::string name_;
+  bool is_known_;
+  bool have_names_;
+  bool is_integer_ = false;
+  std::map<std::string, std::uint8_t> classes_;  // numbers; in the order they came in until they are known
+  std::vector<std::uint8_t> labels_;
+};
 
 /// Mean and standard deviation of each feature, over the rows to train on; a deviation of 1 where all are alike.
-void measure(const at::Tensor& rows, TableRecord& record) {
-  const auto* const values = rows.const_data_ptr<float>();
-  const std::int64_t features = rows.size(1);
-  record.mean.assign(static_cast<std::size_t>(features), 0.0);
-  record.stddev.assign(static_cast<std::size_t>(features), 0.0);
-  for (std::int64_t feature = 0; feature < features; ++feature) {
-    double mean = 0.0;
-    double squares = 0.0;
-    double count = 0.0;
-    for (std::int64_t row = 0; row < rows.size(0); ++row) {
-      if (is_to_test(row)) continue;
-      const double difference = values[row * features + feature] - mean;
-      mean += difference / ++count;
-      squares += difference * (values[row * features + feature] - mean);
-    }
-    const auto place = static_cast<std::size_t>(feature);
-    require(std::isfinite(mean) && std::isfinite(squares), "the feature '{}' has values that are NaN or infinite",
-            record.features[place]);
-    record.mean[place] = mean;
-    record.stddev[place] = squares > 0.0 ? std::sqrt(squares / count) : 1.0;
+void measure(const detail::RowBlocks& blocks, TableRecord& record) {
+  const std::size_t features = record.features.size();
+  const auto count = static_cast<double>(blocks.rows() - blocks.rows() / kOneInTests);
+  // Adds f(value, feature) of each number to a sum for each feature, and divides these by the number of rows.
+  const auto mean_of = [&](const auto& f) {
+    std::vector<double> sums(features);
+    std::int64_t row = 0;
+    blocks.for_each([&](std::span<const float> numbers) {
+      for (; !numbers.empty(); numbers = numbers.subspan(features), ++row) {
+        if (is_to_test(row)) continue;
+        for (std::size_t i = 0; i < features; ++i) sums[i] += f(numbers[i], i);
+      }
+    });
+    for (double& sum : sums) sum /= count;
+    return sums;
+  };
+  record.mean = mean_of([](double value, std::size_t) { return value; });
+  record.stddev = mean_of([&](double value, std::size_t i) {
+    const double difference = value - record.mean[i];
+    return difference * difference;
+  });
+  for (std::size_t i = 0; i < features; ++i) {
+    require(std::isfinite(record.stddev[i]), "the feature '{}' has values that are NaN or infinite",
+            record.features[i]);
+    record.stddev[i] = record.stddev[i] > 0.0 ? std::sqrt(record.stddev[i]) : 1.0;
   }
 }
 
-/// The rows that are to test on, or those that are not, as `Dataset::of_features` takes them.
-Segment part_of(const at::Tensor& rows, const std::vector<std::uint8_t>& labels, const TableRecord& record,
-                bool is_test) {
-  const auto features = static_cast<std::size_t>(rows.size(1));
-  const std::int64_t to_test = rows.size(0) / kOneInTests;
-  const auto count = static_cast<std::size_t>(is_test ? to_test : rows.size(0) - to_test);
-  Segment samples = Segment::create("dataset", count * (features * sizeof(float) + 1));
-  auto* to = reinterpret_cast<float*>(samples.data());
-  auto* to_labels = reinterpret_cast<std::uint8_t*>(samples.data() + count * features * sizeof(float));
-  const auto* from = rows.const_data_ptr<float>();
-  for (std::int64_t row = 0; row < rows.size(0); ++row, from += features) {
-    if (is_to_test(row) != is_test) continue;
-    for (std::size_t i = 0; i < features; ++i) {
-      *to++ = static_cast<float>((from[i] - record.mean[i]) / record.stddev[i]);
+/// A part of the rows, as `Dataset::of_features` takes them.
+class Part {
+ public:
+  Part(std::int64_t rows, std::size_t features)
+      : samples_(Segment::create("dataset", static_cast<std::size_t>(rows) * (features * sizeof(float) + 1))),
+        next_(reinterpret_cast<float*>(samples_.data())),
+        next_label_(reinterpret_cast<std::uint8_t*>(next_ + static_cast<std::size_t>(rows) * features)) {}
+
+  void append(std::span<const float> row, std::uint8_t label, const TableRecord& record) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      *next_++ = static_cast<float>((row[i] - record.mean[i]) / record.stddev[i]);
     }
-    *to_labels++ = labels[static_cast<std::size_t>(row)];
+    *next_label_++ = label;
   }
-  return samples;
-}
+  [[nodiscard]] int fd() const noexcept { return samples_.fd(); }
+
+ private:
+  Segment samples_;
+  float* next_;
+  std::uint8_t* next_label_;
+};
 
 TableRecord wanted(const Frame& table, const TableOptions& options) {
   if (!options.record.empty()) return TableRecord::parse(options.record);
@@ -168,26 +199,39 @@ struct Counts {
 void read_and_send(const std::string& pattern, const TableOptions& options, int socket) {
   const Frame table = Frame::read(pattern);
   TableRecord record = wanted(table, options);
+  const bool is_known = !options.record.empty();
+  const std::size_t features = record.features.size();
+  Labels labels(pattern, *table.schema(), record, is_known);
+  detail::RowBlocks blocks(*table.schema(), record.features);
   std::vector<std::string> columns = record.features;
   if (std::ranges::find(columns, record.label) == columns.end()) columns.push_back(record.label);
-  const auto rows = table.select(columns).compute();
-  require(rows->num_rows() >= kOneInTests, "{} has {} rows: there must be at least {}, since every fifth is to test on",
-          pattern, rows->num_rows(), kOneInTests);
-  const at::Tensor features = Frame::from_table(rows).to_tensor(record.features);
-  const auto& label = *rows->GetColumnByName(record.label);
-  const std::vector<std::string> texts = texts_of(label, record.label);
-  if (options.record.empty()) {
-    measure(features, record);
-    record.classes = classes_of(texts, *label.type(), record.label);
+  table.select(columns).for_each_chunk([&](const arrow::RecordBatch& chunk) {
+    blocks.append(chunk);
+    labels.append(chunk);
+  });
+  const std::int64_t rows = blocks.rows();
+  require(rows >= kOneInTests, "{} has {} rows: there must be at least {}, since every fifth is to test on", pattern,
+          rows, kOneInTests);
+  if (!is_known) {
+    measure(blocks, record);
+    record.classes = labels.number_classes();
   }
-  const std::vector<std::uint8_t> labels = numbers_of(texts, record.classes, pattern);
-  send_fd(socket, part_of(features, labels, record, false).fd());
-  send_fd(socket, part_of(features, labels, record, true).fd());
+  Part train(rows - rows / kOneInTests, features);
+  Part test(rows / kOneInTests, features);
+  std::int64_t row = 0;
+  blocks.consume([&](std::span<const float> numbers) {
+    for (; !numbers.empty(); numbers = numbers.subspan(features), ++row) {
+      (is_to_test(row) ? test : train)
+          .append(numbers.first(features), labels.labels()[static_cast<std::size_t>(row)], record);
+    }
+  });
+  send_fd(socket, train.fd());
+  send_fd(socket, test.fd());
   const std::string text = record.text();  // may be too long for a socket that nobody reads yet
   const Segment with_text = Segment::create("table record", text.size());
   std::memcpy(with_text.data(), text.data(), text.size());
   send_fd(socket, with_text.fd());
-  const Counts counts = {features.size(0), features.size(1), text.size()};
+  const Counts counts = {rows, static_cast<std::int64_t>(features), text.size()};
   syscall_ok(::write(socket, &counts, sizeof(counts)), "write to the launcher");
 }
 

@@ -27,4 +27,8 @@ class Computation {
   Run run_;
 };
 
+/// `Frame::for_each_chunk`, which may keep chunks that several plans need.
+void for_each_chunk(const Plan& plan, const FrameOptions& options, bool keeps_chunks,
+                    const std::function<void(const arrow::RecordBatch&)>& visit);
+
 }  // namespace hogpen::detail

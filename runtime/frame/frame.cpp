@@ -1,6 +1,7 @@
 #include "runtime/frame/frame.h"
 
 #include <arrow/compute/initialize.h>
+#include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <glob.h>
 #include <stdlib.h>
@@ -128,6 +129,21 @@ Frame Frame::head(std::int64_t rows) const {
 }
 Frame Frame::Groups::agg(const std::vector<AggregateOf>& aggregates) const {
   return Frame(detail::groups_plan(frame_.plan_, keys_, aggregates));
+}
+
+void detail::for_each_chunk(const Plan& plan, const FrameOptions& options, bool keeps_chunks,
+                            const std::function<void(const arrow::RecordBatch&)>& visit) {
+  Computation computation(plan, options, keeps_chunks);
+  const auto chunks = computation.run().open(plan);
+  computation.run().for_each(*chunks, [&](const Batch& chunk) {
+    visit(*in_order_of(*plan.schema(), *chunk));
+    return true;
+  });
+}
+
+void Frame::for_each_chunk(const std::function<void(const arrow::RecordBatch&)>& visit,
+                           const FrameOptions& options) const {
+  detail::for_each_chunk(*plan_, options, false, visit);
 }
 
 std::shared_ptr<arrow::Table> Frame::compute(const FrameOptions& options) const {

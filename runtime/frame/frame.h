@@ -15,6 +15,7 @@
 #include "runtime/work/executor.h"
 
 namespace arrow {
+class RecordBatch;
 class Schema;
 class Table;
 }  // namespace arrow
@@ -44,9 +45,9 @@ struct FrameOptions {
 /// A table that is computed when it is needed: columns with names, in chunks of rows. pandas' and Dask's DataFrame, on
 /// Apache Arrow.
 ///
-/// Operations are noted, not done: `compute`, `to_tensor` and `write_…` do them, chunk by chunk, on the threads of an
-/// Executor. No more than a few chunks are in memory, but for what `compute` returns, groups, the right side of a
-/// merge, and what is sorted.
+/// Operations are noted, not done: `compute`, `for_each_chunk`, `to_tensor` and `write_…` do them, chunk by chunk, on
+/// the threads of an Executor. No more than a few chunks are in memory, but for what `compute` returns, groups, the
+/// right side of a merge, and what is sorted.
 ///
 /// Errors: a column that does not exist is a UsageError when the operation is noted. All others come when it is done.
 /// Results do not depend on the number of threads: sums are added chunk by chunk, in the order of the rows.
@@ -92,6 +93,10 @@ class Frame {
   [[nodiscard]] Frame reset_index() const { return *this; }
 
   [[nodiscard]] std::shared_ptr<arrow::Table> compute(const FrameOptions& options = {}) const;
+  /// Each chunk of rows, in their order: by one thread at a time, not always the same. What `visit` throws ends it, and
+  /// comes out of it.
+  void for_each_chunk(const std::function<void(const arrow::RecordBatch&)>& visit,
+                      const FrameOptions& options = {}) const;
   /// A column as a tensor. Shape: [rows]. Dtypes: float32, float64, int8 to int64, uint8, as the column's. Owns: the
   /// column's memory, which is not copied where it is one chunk.
   ///
@@ -99,8 +104,8 @@ class Frame {
   [[nodiscard]] at::Tensor to_tensor(const std::string& column, const FrameOptions& options = {}) const;
   /// Columns of numbers side by side. Shape: [rows, columns]. Dtype: float32.
   [[nodiscard]] at::Tensor to_tensor(const std::vector<std::string>& columns, const FrameOptions& options = {}) const;
-  /// The same into a tensor that is there, of an Arena for example, which processes share. Throws: UsageError, too, for
-  /// one of another shape or dtype, or with gaps.
+  /// The same into a tensor that is there, of an Arena for example, which processes share: chunk by chunk. Throws:
+  /// UsageError, too, for one of another shape or dtype, or with gaps; what fitted may have been written then.
   void write_tensor(const std::vector<std::string>& columns, const at::Tensor& out,
                     const FrameOptions& options = {}) const;
   /// Both: the file appears when it is whole, in the place of an old one. Throws: SystemError when it cannot be

@@ -44,10 +44,6 @@ std::shared_ptr<arrow::Buffer> as_csv(const Batch& batch, bool with_header) {
   return arrow_ok(text->Finish());
 }
 
-Batch in_order_of(const arrow::Schema& schema, const Batch& batch) {
-  return arrow_ok(batch->SelectColumns(indices_of_columns(*batch->schema(), schema.field_names())));
-}
-
 }  // namespace
 }  // namespace detail
 
@@ -63,7 +59,7 @@ void Frame::write_csv(const std::filesystem::path& file, const FrameOptions& opt
   const auto chunks = run.open(*plan_);
   run.for_each<arrow::Buffer>(
       *chunks,
-      [this](const detail::Batch& batch) { return detail::as_csv(detail::in_order_of(*schema(), batch), false); },
+      [this](const detail::Batch& batch) { return detail::as_csv(detail::in_order_of(*schema(), *batch), false); },
       [&](const std::shared_ptr<arrow::Buffer>& text) {
         out.check(out.Write(text));
         return true;
@@ -76,13 +72,7 @@ void Frame::write_parquet(const std::filesystem::path& file, const FrameOptions&
   const auto properties = parquet::WriterProperties::Builder().compression(parquet::Compression::SNAPPY)->build();
   const auto writer =
       arrow_ok(parquet::arrow::FileWriter::Open(*schema(), arrow::default_memory_pool(), out, properties), "Parquet");
-  detail::Computation computation(*plan_, options, false);
-  Run& run = computation.run();
-  const auto chunks = run.open(*plan_);
-  run.for_each(*chunks, [&](const detail::Batch& batch) {
-    out->check(writer->WriteRecordBatch(*detail::in_order_of(*schema(), batch)));
-    return true;
-  });
+  for_each_chunk([&](const arrow::RecordBatch& chunk) { out->check(writer->WriteRecordBatch(chunk)); }, options);
   out->check(writer->Close());
   out->commit();
 }

@@ -119,6 +119,8 @@ class Run {
 /// The columns of that schema that are needed, in its order.
 [[nodiscard]] SchemaPtr schema_of(const arrow::Schema& schema, const Columns& needed);
 [[nodiscard]] Columns all_columns(const arrow::Schema& schema);
+/// A chunk may have more columns than its plan, in another order: those of `schema` alone, in its order.
+[[nodiscard]] Batch in_order_of(const arrow::Schema& schema, const arrow::RecordBatch& chunk);
 
 /// The chunks of another stream, each changed by `change`.
 [[nodiscard]] std::unique_ptr<ChunkStream> change_chunks(std::unique_ptr<ChunkStream> chunks,

@@ -8,6 +8,7 @@
 
 #include "runtime/frame/arrow_error.h"
 #include "runtime/frame/plan.h"
+#include "runtime/frame/types.h"
 #include "runtime/work/team.h"
 
 namespace hogpen::detail {
@@ -235,6 +236,10 @@ SchemaPtr schema_of(const arrow::Schema& schema, const Columns& needed) {
 Columns all_columns(const arrow::Schema& schema) {
   const std::vector<std::string> names = schema.field_names();
   return {names.begin(), names.end()};
+}
+
+Batch in_order_of(const arrow::Schema& schema, const arrow::RecordBatch& chunk) {
+  return arrow_ok(chunk.SelectColumns(indices_of_columns(*chunk.schema(), schema.field_names())));
 }
 
 std::unique_ptr<ChunkStream> change_chunks(std::unique_ptr<ChunkStream> chunks,

@@ -136,6 +136,15 @@ class TrainingOnTables(hogpen.CommandTest):
         score = json.loads(self.succeed("eval", result["checkpoint"], "--data=cats.csv", "--json").stdout)
         self.assertGreater(score["accuracy"], 0.9)
 
+    def test_a_label_that_was_not_trained_on_is_named(self):
+        for label, other in (("kind", "dog"), ("number", "300"), ("number", "-1")):
+            result = self.train("--data=in.csv", "--features=size,noise", f"--label={label}", f"--run-dir={label}{other}")
+            rows = [row[:] for row in self.rows[:10]]
+            rows[6][self.header.index(label)] = other
+            self.write("other.csv", self.header, rows)
+            self.refuse("eval", result["checkpoint"], "--data=other.csv",
+                        says=f"other.csv: row 7: the label '{other}' is none of those that were trained on")
+
     def test_a_run_goes_on(self):
         first = self.train("--data=in.csv", "--features=size,noise", "--label=kind", "--run-dir=run")
         more = self.succeed("train", "--resume=run", "--epochs=9", "--json")
@@ -149,7 +158,11 @@ class TrainingOnTables(hogpen.CommandTest):
         refuse("--data=in.csv", "--label=size", "--features=noise", says="names no classes")
         refuse("--data=synthetic", "--label=a", says="--label and --features are for tables, but synthetic is none")
         self.write("gaps.csv", ["a", "b", "y"], [[1, 2, 0], ["", 3, 1]] * 5)
-        refuse("--data=gaps.csv", "--label=y", says="the column 'a' has 5 missing values")
+        refuse("--data=gaps.csv", "--label=y", says="the column 'a' has no value in row 2")
+        self.write("many.csv", ["a", "y"], [[1, f"c{i}"] for i in range(257)])
+        refuse("--data=many.csv", "--label=y", says="the label 'y' has more than 256 values")
+        self.write("unlabelled.csv", ["a", "y"], [[1, 0], [2, ""]] * 5)
+        refuse("--data=unlabelled.csv", "--label=y", says="the column 'y' has no value in row 2")
         self.write("few.csv", ["a", "b", "y"], [[1, 2, 0]] * 4)
         refuse("--data=few.csv", "--label=y", says="few.csv has 4 rows")
 

@@ -1,6 +1,7 @@
 // What Frame promises beside its results, which frame_test.py compares with those of pandas and polars.
 #include <arrow/array.h>
 #include <arrow/builder.h>
+#include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <gtest/gtest.h>
 
@@ -83,6 +84,24 @@ TEST_F(FrameApi, ACommonInputIsReadOnceWhereAllOfItStaysInMemory) {
   EXPECT_EQ(last.total_bytes, 2 * size) << "chunks are not kept where they only go by";
 }
 
+TEST_F(FrameApi, ChunksAreVisitedInTheOrderOfTheirRows) {
+  const Frame frame = Frame::read_csv(write(rows(1000)), {.chunk_rows = 7}).select({"b", "a"});
+  std::int64_t next = 0;
+  const auto visit = [&](const arrow::RecordBatch& chunk) {
+    ASSERT_EQ(chunk.schema()->field_names(), (std::vector<std::string>{"b", "a"}));
+    const auto& numbers = static_cast<const arrow::Int64Array&>(*chunk.column(1));
+    for (std::int64_t i = 0; i < numbers.length(); ++i) ASSERT_EQ(numbers.Value(i), next++);
+  };
+  frame.for_each_chunk(visit);
+  EXPECT_EQ(next, 1000);
+  int visits = 0;
+  const auto throw_at_third = [&](const arrow::RecordBatch&) {
+    if (++visits == 3) throw UsageError("enough");
+  };
+  expect_throw<UsageError>("enough", [&] { frame.for_each_chunk(throw_at_third); });
+  EXPECT_EQ(visits, 3) << "nothing is visited after that";
+}
+
 TEST_F(FrameApi, AColumnOfOneChunkIsATensorWithoutACopy) {
   arrow::DoubleBuilder builder;
   ASSERT_TRUE(builder.AppendValues(std::vector<double>{1.5, 2.5, 3.5}).ok());
@@ -114,13 +133,21 @@ TEST_F(FrameApi, ColumnsAreWrittenIntoAnArena) {
   frame.write_tensor({"a", "b"}, arena.tensor("x"));
   EXPECT_EQ(arena.tensor("x").const_data_ptr<float>()[2 * 99 + 1], 99.5F);
   expect_throw<UsageError>("float32 of shape [100, 1]", [&] { frame.write_tensor({"a"}, arena.tensor("x")); });
+  expect_throw<UsageError>("float32 of shape [7, 2]",
+                           [&] { frame.head(7).write_tensor({"a", "b"}, arena.tensor("x")); });
+  const Frame more = Frame::read_csv(write(rows(101)), {.chunk_rows = 10});
+  expect_throw<UsageError>("float32 of shape [101, 2]", [&] { more.write_tensor({"a", "b"}, arena.tensor("x")); });
 }
 
 TEST_F(FrameApi, WhatIsNoTensorIsRefused) {
   const Frame frame = Frame::read_csv(write("a,s,n\n1,x,\n2,y,3\n"));
   expect_throw<UsageError>("'s' cannot be a tensor: it is string", [&] { (void)frame.to_tensor("s"); });
-  expect_throw<UsageError>("'n' has 1 missing values", [&] { (void)frame.to_tensor("n"); });
+  expect_throw<UsageError>("'n' has no value in row 1", [&] { (void)frame.to_tensor("n"); });
   EXPECT_EQ(frame.filter(!col("n").is_null()).to_tensor("n").numel(), 1);
+  const Frame late = Frame::read_csv(write(rows(500) + ",1\n"), {.chunk_rows = 7});
+  expect_throw<UsageError>("'a' has no value in row 501", [&] { (void)late.to_tensor("a"); });
+  expect_throw<UsageError>("'a' has no value in row 501",
+                           [&] { (void)late.to_tensor(std::vector<std::string>{"b", "a"}); });
 }
 
 TEST_F(FrameApi, ExpressionsAreCheckedWhenTheyAreNoted) {

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <arrow/type_fwd.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace hogpen::detail {
+
+/// Throws: UsageError for a column that is not there, or whose type is no tensor's.
+void check_are_numbers(const arrow::Schema& schema, const std::vector<std::string>& columns);
+
+/// Writes columns of numbers of a chunk side by side, as float32. Shape of `to`: [rows of the chunk, columns].
+/// `first_row`: of the chunk in its Frame, for the message.
+///
+/// Throws: UsageError for a missing value.
+void write_rows(const arrow::RecordBatch& chunk, const std::vector<std::string>& columns, std::int64_t first_row,
+                float* to);
+
+[[noreturn]] void refuse_missing(const std::string& column, std::int64_t row);
+
+/// Columns of numbers side by side, as float32, of chunks that come one after the other.
+///
+/// Sharing: one thread at a time. Owns: the numbers.
+class RowBlocks {
+ public:
+  /// Throws: as check_are_numbers.
+  RowBlocks(const arrow::Schema& schema, std::vector<std::string> columns);
+
+  /// Throws: as write_rows.
+  void append(const arrow::RecordBatch& chunk);
+  [[nodiscard]] std::int64_t rows() const noexcept { return rows_; }
+
+  /// Calls f(std::span<const float>) with the rows of each chunk.
+  template <class F>
+  void for_each(const F& f) const {
+    for (const Block& block : blocks_) f(std::span<const float>(block.values.get(), block.size));
+  }
+  /// The same for the last time: the memory of each is freed after it.
+  template <class F>
+  void consume(const F& f) {
+    for (Block& block : blocks_) {
+      f(std::span<const float>(block.values.get(), block.size));
+      block.values.reset();
+    }
+    blocks_.clear();
+  }
+
+ private:
+  struct Block {
+    std::unique_ptr<float[]> values;
+    std::size_t size = 0;
+  };
+
+  std::vector<std::string> columns_;
+  std::vector<Block> blocks_;
+  std::int64_t rows_ = 0;
+};
+
+}  // namespace hogpen::detail
