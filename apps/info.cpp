@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "apps/build.h"
 #include "apps/cli.h"
 #include "apps/machine.h"
 #include "apps/output.h"
@@ -18,7 +19,7 @@ constexpr const char* kInfoFooter = R"(Exit codes:
 
 ordered_json cuda() {
   ordered_json gpus = describe_gpus();
-  ordered_json json = {{"built", HOGPEN_HAS_CUDA == 1}, {"usable", HOGPEN_HAS_CUDA == 1 && !gpus["gpus"].empty()}};
+  ordered_json json = {{"built", kBuild.has_cuda}, {"usable", kBuild.has_cuda && !gpus["gpus"].empty()}};
   json.update(gpus);
   return json;
 }

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "apps/build.h"
 #include "apps/driver.h"
 #include "apps/git_commit.h"
 #include "kernels/instruction_set.h"
@@ -85,8 +86,8 @@ std::string kernel() {
 }  // namespace
 
 ordered_json describe_build() {
-  return {{"hogpen", HOGPEN_VERSION},      {"commit", kGitCommit},        {"build_type", HOGPEN_BUILD_TYPE},
-          {"sanitizer", HOGPEN_SANITIZER}, {"compiler", HOGPEN_COMPILER}, {"libtorch", TORCH_VERSION}};
+  return {{"hogpen", kBuild.version},      {"commit", kGitCommit},        {"build_type", kBuild.type},
+          {"sanitizer", kBuild.sanitizer}, {"compiler", kBuild.compiler}, {"libtorch", TORCH_VERSION}};
 }
 
 ordered_json describe_machine() {

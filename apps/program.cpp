@@ -8,6 +8,7 @@
 #include <new>
 #include <vector>
 
+#include "apps/build.h"
 #include "apps/output.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
@@ -20,7 +21,7 @@ enum ExitCode { kDone = 0, kFailed = 1, kUsage = 2, kWorkerDied = 3, kNoDevice =
 int run(std::span<const AddCommand> commands_to_add, const char* footer, const Arguments& arguments) {
   CLI::App program("hogpen: trains one model in shared memory with many workers", "hogpen");
   configure(program);
-  program.set_version_flag("--version", "hogpen " HOGPEN_VERSION, "Show the version");
+  program.set_version_flag("--version", fmt::format("hogpen {}", kBuild.version), "Show the version");
   program.footer(footer);
   std::vector<Command> commands;
   for (const AddCommand add : commands_to_add) commands.push_back(add(program));
