@@ -13,8 +13,9 @@ void become_hogpen_frame(int argc, char** argv, char** environment) {
   if (argc < 2 || std::strcmp(argv[1], "frame") != 0) return;
   static constexpr std::string_view name = "/hogpen-frame";
   std::array<char, 4096> path{};
-  const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size() - name.size() - 1);
-  if (length <= 0) return;
+  const std::size_t most = path.size() - name.size() - 1;
+  const ssize_t length = ::readlink("/proc/self/exe", path.data(), most);
+  if (length <= 0 || static_cast<std::size_t>(length) == most) return;  // That would be cut.
   path[static_cast<std::size_t>(length)] = 0;
   char* const end_of_directory = std::strrchr(path.data(), '/');
   if (end_of_directory == nullptr) return;

@@ -1,4 +1,5 @@
-// hogpen-frame: what `hogpen frame` becomes (frame_early.cpp). It loads no LibTorch.
+// hogpen-frame, which is not for users: what `hogpen frame` becomes (frame_early.cpp), with the same command line. It
+// loads nothing of LibTorch but c10.
 #include <array>
 
 #include "apps/program.h"

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <new>
@@ -76,11 +77,9 @@ int exit_code_of(std::span<const AddCommand> commands, const char* footer, const
 
 void run_program(std::span<const AddCommand> commands, const char* footer, const Arguments& arguments) {
   const int code = exit_code_of(commands, footer, arguments);
-#ifdef HOGPEN_SANITIZED
-  std::exit(code);  // LeakSanitizer looks at the end.
-#else
-  ::_exit(code);  // The destructors of LibTorch's globals take 0.1 s.
-#endif
+  if (*kBuild.sanitizer != 0) std::exit(code);  // LeakSanitizer looks at the end.
+  std::fflush(nullptr);                         // NCCL and MKL print, too.
+  ::_exit(code);                                // The destructors of LibTorch's globals take 0.1 s.
 }
 
 }  // namespace hogpen

@@ -49,11 +49,9 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::torch)
   set(torch_include "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
   # The libraries that torch_cpu itself needs (libcudart, libcupti, libgomp of the wheel) are found at run time by its
   # own RPATH; the linker needs no look at them.
-  # Who calls nothing of LibTorch's does not load it, which takes 0.2 s and 130 MB; the C++ library stands first, since
-  # LibTorch has some functions of it, too.
   set_target_properties(LibTorch::torch PROPERTIES
     IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${torch_include}"
     INTERFACE_LINK_LIBRARIES LibTorch::c10
-    INTERFACE_LINK_OPTIONS "SHELL:-Wl,--no-as-needed -lstdc++ -Wl,--as-needed;LINKER:--allow-shlib-undefined")
+    INTERFACE_LINK_OPTIONS "LINKER:--allow-shlib-undefined")
 endif()

@@ -1,5 +1,5 @@
 # `cmake --install`: the command, and a package for `find_package(hogpen)` with the targets hogpen::kernels,
-# hogpen::runtime and hogpen::models. Headers keep their places below include/hogpen, so that a consumer writes
+# hogpen::base, hogpen::runtime and hogpen::models, and hogpen::frame and hogpen::tables where Arrow is. Headers keep their places below include/hogpen, so that a consumer writes
 # #include "runtime/memory/arena.h" as hogpen itself does.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -32,7 +32,7 @@ if(HOGPEN_HAS_FRAME)
   set(hogpen_arrow_root ${Arrow_ROOT_FOUND})
 endif()
 set(hogpen_programs hogpen_command)
-if(HOGPEN_HAS_FRAME)
+if(TARGET hogpen_frame_command)
   list(APPEND hogpen_programs hogpen_frame_command)
 endif()
 set_target_properties(${hogpen_programs} PROPERTIES INSTALL_RPATH "${hogpen_libraries}")

@@ -10,7 +10,7 @@ namespace hogpen {
 
 /// Gives this process a budget of threads, also for LibTorch's parallel regions in the calling thread, and returns what
 /// it has now. A budget never grows: what a process starts, and what those start, stays within what it was given.
-/// `Process` calls it in a child with `ProcessOptions::threads`. Starts no thread.
+/// `Process` calls it in a child with `ProcessOptions::threads`. Starts no thread. In hogpen::runtime.
 ///
 /// Throws: UsageError for a budget below 1.
 int set_thread_budget(int threads);

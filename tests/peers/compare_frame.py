@@ -4,7 +4,7 @@ Each run is a process of its own; the peers take turns. Figures are medians: sec
 the process, and the peak of its memory (ru_maxrss). A peer that is not installed is left out.
 
 usage: compare_frame.py FRAME_FLOW [--rows N] [--keys N] [--rounds N] [--file FILE]
-FRAME_FLOW is build/cpu/tests/frame_flow (ninja -C build/cpu frame_flow).
+FRAME_FLOW is build/cpu/tests/frame_flow.
 """
 import argparse
 import json
