@@ -18,6 +18,8 @@
 #include "apps/output.h"
 #include "apps/stopped.h"
 #include "runtime/core/error.h"
+#include "runtime/frame/arrow_error.h"
+#include "runtime/frame/table_file.h"
 #include "runtime/process/thread_budget.h"
 
 namespace hogpen {
@@ -82,7 +84,7 @@ CsvOptions csv_options(const FrameArguments& arguments) {
   CsvOptions options;
   options.chunk_rows = arguments.chunk_rows;
   options.has_header = !arguments.no_header;
-  if (arguments.file.find(".tsv") != std::string::npos) options.delimiter = '\t';
+  if (table_file_named(arguments.file) == TableFile::tsv) options.delimiter = '\t';
   if (arguments.delimiter) {
     const std::string text = *arguments.delimiter == "\\t" ? "\t" : *arguments.delimiter;
     require(text.size() == 1, "--delimiter is one character, but is '{}'", text);
@@ -96,12 +98,11 @@ CsvOptions csv_options(const FrameArguments& arguments) {
   return options;
 }
 
-bool is_csv(const std::string& name) {
-  return name.find(".csv") != std::string::npos || name.find(".tsv") != std::string::npos;
-}
-
 Frame open_frame(const FrameArguments& arguments) {
-  if (is_csv(arguments.file) || arguments.delimiter) return Frame::read_csv(arguments.file, csv_options(arguments));
+  const std::optional<TableFile> kind = table_file_named(arguments.file);
+  if (kind == TableFile::csv || kind == TableFile::tsv || arguments.delimiter) {
+    return Frame::read_csv(arguments.file, csv_options(arguments));
+  }
   require(arguments.types.empty() && !arguments.no_header, "--type and --no-header are for CSV files, but {} is none",
           arguments.file);
   return Frame::read(arguments.file);
@@ -139,16 +140,16 @@ Frame planned(const FrameArguments& arguments) {
 
 nlohmann::json to_json(const arrow::Scalar& value) {
   if (!value.is_valid) return nullptr;
-  switch (value.type->id()) {
-    case arrow::Type::INT64:
-      return static_cast<const arrow::Int64Scalar&>(value).value;
-    case arrow::Type::DOUBLE:
-      return static_cast<const arrow::DoubleScalar&>(value).value;
-    case arrow::Type::BOOL:
-      return static_cast<const arrow::BooleanScalar&>(value).value;
-    default:
-      return value.ToString();
-  }
+  const auto as = [&](auto like) {
+    using Scalar = decltype(like);
+    return static_cast<const Scalar&>(*detail::arrow_ok(value.CastTo(like.type))).value;
+  };
+  const auto type = value.type->id();
+  if (arrow::is_unsigned_integer(type)) return as(arrow::UInt64Scalar(0));
+  if (arrow::is_signed_integer(type)) return as(arrow::Int64Scalar(0));
+  if (arrow::is_floating(type)) return as(arrow::DoubleScalar(0));
+  if (type == arrow::Type::BOOL) return static_cast<const arrow::BooleanScalar&>(value).value;
+  return value.ToString();
 }
 
 std::string to_text(const arrow::Scalar& value) {
@@ -214,7 +215,9 @@ int compute(const FrameArguments& arguments) {
   }
   const auto table = wanted.compute(options);
   view.clear();
-  write_stdout(arguments.json ? as_json(*table) : as_table(*table));
+  const std::string text = arguments.json ? as_json(*table) : as_table(*table);
+  view.check_signals();
+  write_stdout(text);
   return 0;
 }
 
@@ -232,18 +235,24 @@ Command add_frame(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("frame", "Look at, group and convert tables: CSV, Parquet, Arrow");
   const auto a = std::make_shared<FrameArguments>();
   parser->add_option("FILE", a->file, "A table, or a pattern of files that have the same columns")->required();
-  parser->add_option("--select", a->select, "Columns to keep, in this order")->delimiter(',')->type_name("COLUMN,…");
+  parser->add_option("--select", a->select, "Columns to keep, in this order")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("COLUMN,…");
   parser->add_option("--groupby", a->groupby, "Rows with the same values of these columns are a group")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("COLUMN,…");
   parser
       ->add_option("--agg", a->agg,
                    "What is made of a column in each group: sum, mean, min, max, count, std. Repeatable")
       ->type_name("COLUMN:AGGREGATE,…")
+      ->allow_extra_args(false)
       ->take_all();
   parser->add_flag("--merge-back", a->merge_back, "Each row with what its group has, instead of the groups alone");
   parser->add_option("--sort", a->sort, "By these columns; COLUMN:desc for the largest first")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("COLUMN,…");
   parser->add_option("--head", a->head, "The first rows alone; no more is read than they need")
       ->expected(0, 1)
@@ -253,6 +262,7 @@ Command add_frame(CLI::App& program) {
   parser->add_option("-o,--out", a->out, "Write a .csv or .parquet file instead of printing")->type_name("OUT");
   parser->add_option("--type", a->types, "Of a CSV file's column: int64, float64, string, bool, date32, … Repeatable")
       ->type_name("COLUMN=TYPE")
+      ->allow_extra_args(false)
       ->take_all();
   parser->add_option("--delimiter", a->delimiter, "Of a CSV file: one character, or \\t")->type_name("CHARACTER");
   parser->add_flag("--no-header", a->no_header, "The CSV file's first row is data; its columns are named f0, f1, …");

@@ -21,8 +21,12 @@ constexpr auto kBetweenLines = 100ms;
 
 FrameProgressView::FrameProgressView(bool is_quiet) : is_quiet_(is_quiet), line_({.write = write_stderr}) {}
 
-void FrameProgressView::update(const FrameProgress& progress) {
+void FrameProgressView::check_signals() {
   if (const auto signal = signals_.next()) throw Stopped{*signal};
+}
+
+void FrameProgressView::update(const FrameProgress& progress) {
+  check_signals();
   const auto now = Clock::now();
   if (is_quiet_ || now - began_ < kQuiet || now - shown_ < kBetweenLines || !line_.is_due()) return;
   shown_ = now;

@@ -17,6 +17,7 @@ class FrameProgressView {
 
   /// Throws: Stopped, when a signal has come.
   void update(const FrameProgress& progress);
+  void check_signals();
   void clear() { line_.clear(); }
 
  private:

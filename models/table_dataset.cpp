@@ -143,16 +143,22 @@ void measure(const detail::RowBlocks& blocks, TableRecord& record) {
     for (double& sum : sums) sum /= count;
     return sums;
   };
-  record.mean = mean_of([](double value, std::size_t) { return value; });
-  record.stddev = mean_of([&](double value, std::size_t i) {
-    const double difference = value - record.mean[i];
-    return difference * difference;
+  const std::vector<double> mean = mean_of([](double value, std::size_t) { return value; });
+  record.stddev = mean_of([&](double value, std::size_t i) { return (value - mean[i]) * (value - mean[i]); });
+  for (double& stddev : record.stddev) stddev = stddev > 0.0 ? std::sqrt(stddev) : 1.0;
+  record.mean = mean;
+  for (std::size_t i = 0; i < features; ++i) record.mean[i] += blocks.origin()[i];
+}
+
+void check_are_finite(const detail::RowBlocks& blocks, const std::vector<std::string>& features) {
+  std::int64_t row = 0;
+  blocks.for_each([&](std::span<const float> numbers) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      require(std::isfinite(numbers[i]), "the feature '{}' is NaN, infinite or too large for float32 in row {}",
+              features[i % features.size()], row + static_cast<std::int64_t>(i / features.size()) + 1);
+    }
+    row += static_cast<std::int64_t>(numbers.size() / features.size());
   });
-  for (std::size_t i = 0; i < features; ++i) {
-    require(std::isfinite(record.stddev[i]), "the feature '{}' has values that are NaN or infinite",
-            record.features[i]);
-    record.stddev[i] = record.stddev[i] > 0.0 ? std::sqrt(record.stddev[i]) : 1.0;
-  }
 }
 
 /// A part of the rows, as `Dataset::of_features` takes them.
@@ -163,10 +169,10 @@ class Part {
         next_(reinterpret_cast<float*>(samples_.data())),
         next_label_(reinterpret_cast<std::uint8_t*>(next_ + static_cast<std::size_t>(rows) * features)) {}
 
-  void append(std::span<const float> row, std::uint8_t label, const TableRecord& record) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      *next_++ = static_cast<float>((row[i] - record.mean[i]) / record.stddev[i]);
-    }
+  /// `mean`: of the features as they stand in the row.
+  void append(std::span<const float> row, std::uint8_t label, const std::vector<double>& mean,
+              const std::vector<double>& stddev) {
+    for (std::size_t i = 0; i < row.size(); ++i) *next_++ = static_cast<float>((row[i] - mean[i]) / stddev[i]);
     *next_label_++ = label;
   }
   [[nodiscard]] int fd() const noexcept { return samples_.fd(); }
@@ -202,7 +208,7 @@ void read_and_send(const std::string& pattern, const TableOptions& options, int 
   const bool is_known = !options.record.empty();
   const std::size_t features = record.features.size();
   Labels labels(pattern, *table.schema(), record, is_known);
-  detail::RowBlocks blocks(*table.schema(), record.features);
+  detail::RowBlocks blocks(*table.schema(), record.features, detail::RowBlocks::Origin::first_row);
   std::vector<std::string> columns = record.features;
   if (std::ranges::find(columns, record.label) == columns.end()) columns.push_back(record.label);
   table.select(columns).for_each_chunk([&](const arrow::RecordBatch& chunk) {
@@ -212,17 +218,20 @@ void read_and_send(const std::string& pattern, const TableOptions& options, int 
   const std::int64_t rows = blocks.rows();
   require(rows >= kOneInTests, "{} has {} rows: there must be at least {}, since every fifth is to test on", pattern,
           rows, kOneInTests);
+  check_are_finite(blocks, record.features);
   if (!is_known) {
     measure(blocks, record);
     record.classes = labels.number_classes();
   }
   Part train(rows - rows / kOneInTests, features);
   Part test(rows / kOneInTests, features);
+  std::vector<double> mean = record.mean;
+  for (std::size_t i = 0; i < features; ++i) mean[i] -= blocks.origin()[i];
   std::int64_t row = 0;
   blocks.consume([&](std::span<const float> numbers) {
     for (; !numbers.empty(); numbers = numbers.subspan(features), ++row) {
       (is_to_test(row) ? test : train)
-          .append(numbers.first(features), labels.labels()[static_cast<std::size_t>(row)], record);
+          .append(numbers.first(features), labels.labels()[static_cast<std::size_t>(row)], mean, record.stddev);
     }
   });
   send_fd(socket, train.fd());

@@ -30,6 +30,12 @@ bool is_time(const arrow::DataType& type) {
   return arrow::is_temporal(type.id());
 }
 
+/// What numbers of a type are added up as.
+std::shared_ptr<arrow::DataType> widest(const arrow::DataType& type) {
+  if (arrow::is_floating(type.id())) return arrow::float64();
+  return type.id() == arrow::Type::UINT64 ? arrow::uint64() : arrow::int64();
+}
+
 /// Calls add(i, value) for each value that is there.
 template <class T, class Add>
 void for_each_value(const arrow::Array& values, const Add& add) {
@@ -40,7 +46,7 @@ void for_each_value(const arrow::Array& values, const Add& add) {
   }
 }
 
-/// Of int64 or double.
+/// Of int64, uint64 or double.
 template <class T>
 class NumberAccumulator final : public Accumulator {
  public:
@@ -111,7 +117,7 @@ class NumberAccumulator final : public Accumulator {
   }
 
  private:
-  using Builder = std::conditional_t<std::is_integral_v<T>, arrow::Int64Builder, arrow::DoubleBuilder>;
+  using Builder = arrow::NumericBuilder<typename arrow::CTypeTraits<T>::ArrowType>;
   static constexpr bool kIsReal = !std::is_integral_v<T>;
 
   static T highest() { return kIsReal ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max(); }
@@ -233,7 +239,7 @@ std::shared_ptr<arrow::DataType> type_of(Aggregate aggregate, const arrow::Field
   require(is_number(*type) || (is_bound && is_time(*type)), "the column '{}' has no {}: it is {}", column.name(),
           name_of(aggregate), type->ToString());
   if (is_bound) return type;
-  return aggregate == Aggregate::sum && !arrow::is_floating(type->id()) ? arrow::int64() : arrow::float64();
+  return aggregate == Aggregate::sum ? widest(*type) : arrow::float64();
 }
 
 std::shared_ptr<arrow::Array> to_accumulate(const std::shared_ptr<arrow::Array>& column) {
@@ -244,7 +250,7 @@ std::shared_ptr<arrow::Array> to_accumulate(const std::shared_ptr<arrow::Array>&
     return is_short ? arrow_ok(arrow::compute::Cast(*numbers, arrow::int64())) : numbers;
   }
   if (!is_number(type)) return column;
-  const auto wanted = arrow::is_floating(type.id()) ? arrow::float64() : arrow::int64();
+  const auto wanted = widest(type);
   return type.Equals(wanted) ? column : arrow_ok(arrow::compute::Cast(*column, wanted));
 }
 
@@ -252,6 +258,9 @@ std::unique_ptr<Accumulator> make_accumulator(const std::shared_ptr<arrow::DataT
                                               const std::vector<Aggregate>& aggregates, const std::string& column) {
   if (!is_number(*type) && !is_time(*type)) return std::make_unique<CountAccumulator>();
   if (arrow::is_floating(type->id())) return std::make_unique<NumberAccumulator<double>>(type, aggregates, column);
+  if (type->id() == arrow::Type::UINT64) {
+    return std::make_unique<NumberAccumulator<std::uint64_t>>(type, aggregates, column);
+  }
   return std::make_unique<NumberAccumulator<std::int64_t>>(type, aggregates, column);
 }
 

@@ -1,9 +1,12 @@
 // Parquet and Arrow IPC files, whose columns have types of their own.
+#include <arrow/array.h>
+#include <arrow/compute/cast.h>
 #include <arrow/io/file.h>
 #include <arrow/ipc/reader.h>
 #include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <parquet/arrow/reader.h>
+#include <parquet/arrow/schema.h>
 #include <parquet/exception.h>
 #include <parquet/file_reader.h>
 #include <parquet/metadata.h>
@@ -30,8 +33,54 @@ std::shared_ptr<arrow::io::MemoryMappedFile> map_file(const fs::path& file) {
   auto mapped = arrow::io::MemoryMappedFile::Open(file.string(), arrow::io::FileMode::READ);
   if (mapped.ok()) return *std::move(mapped);
   std::error_code error;
-  if (fs::exists(file, error)) throw FormatError(file.string(), "byte 0", "it is empty, or no file");
-  throw SystemError(fmt::format("open {}", file.string()), ENOENT);
+  const int number = arrow::internal::ErrnoFromStatus(mapped.status());
+  if (fs::is_regular_file(file, error) && fs::file_size(file, error) == 0) {
+    throw FormatError(file.string(), "byte 0", "it is empty");
+  }
+  throw SystemError(fmt::format("open {}", file.string()), number != 0 ? number : EIO);
+}
+
+/// What is kept of a column's type: its values, whatever way they are stored.
+std::shared_ptr<arrow::DataType> plain_type(const std::shared_ptr<arrow::DataType>& type) {
+  switch (type->id()) {
+    case arrow::Type::DICTIONARY:
+      return plain_type(static_cast<const arrow::DictionaryType&>(*type).value_type());
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::STRING_VIEW:
+      return arrow::utf8();
+    case arrow::Type::LARGE_BINARY:
+    case arrow::Type::BINARY_VIEW:
+      return arrow::binary();
+    default:
+      return type;
+  }
+}
+
+SchemaPtr plain_schema(const arrow::Schema& schema) {
+  arrow::FieldVector fields;
+  for (const auto& field : schema.fields()) fields.push_back(field->WithType(plain_type(field->type())));
+  return arrow::schema(std::move(fields));
+}
+
+/// Arrow decodes no dictionary whose values are not plain.
+std::shared_ptr<arrow::Array> with_plain_dictionary(const std::shared_ptr<arrow::Array>& column) {
+  if (column->type_id() != arrow::Type::DICTIONARY) return column;
+  const auto& encoded = static_cast<const arrow::DictionaryArray&>(*column);
+  const auto type = plain_type(encoded.dictionary()->type());
+  return arrow_ok(arrow::DictionaryArray::FromArrays(encoded.indices(),
+                                                     arrow_ok(arrow::compute::Cast(*encoded.dictionary(), type))));
+}
+
+Batch with_plain_types(const Batch& batch) {
+  const SchemaPtr schema = plain_schema(*batch->schema());
+  arrow::ArrayVector columns = batch->columns();
+  for (int i = 0; i < schema->num_fields(); ++i) {
+    auto& column = columns[static_cast<std::size_t>(i)];
+    const auto& type = schema->field(i)->type();
+    if (column->type()->Equals(*type)) continue;
+    column = arrow_ok(arrow::compute::Cast(*with_plain_dictionary(column), type), schema->field(i)->name());
+  }
+  return arrow::RecordBatch::Make(schema, batch->num_rows(), std::move(columns));
 }
 
 /// In the order of the schema.
@@ -53,12 +102,20 @@ class PieceFile {
   [[nodiscard]] virtual std::uint64_t bytes() const = 0;
 };
 
+/// A column of structs has several in the file.
+void add_leaves(const parquet::arrow::SchemaField& field, std::vector<int>& leaves) {
+  if (field.is_leaf()) leaves.push_back(field.column_index);
+  for (const auto& child : field.children) add_leaves(child, leaves);
+}
+
 class ParquetFile final : public PieceFile {
  public:
   explicit ParquetFile(const fs::path& file) : file_(file), mapped_(map_file(file)) {
     try {
       metadata_ = parquet::ParquetFileReader::Open(mapped_)->metadata();
-      arrow_ok(reader()->GetSchema(&schema_), file.string());
+      SchemaPtr stored;
+      arrow_ok(reader()->GetSchema(&stored), file.string());
+      schema_ = plain_schema(*stored);
     } catch (const parquet::ParquetException& error) {
       throw FormatError(file.string(), "its footer", error.what(), "it is damaged, or no Parquet file");
     }
@@ -69,8 +126,13 @@ class ParquetFile final : public PieceFile {
   std::uint64_t bytes() const override { return static_cast<std::uint64_t>(arrow_ok(mapped_->GetSize())); }
   Batch read(int piece, const Columns& needed) const override {
     try {
-      const auto table = read_ok(reader()->ReadRowGroup(piece, indices_of(*schema_, needed)), file_);
-      return read_ok(table->CombineChunksToBatch(), file_);
+      const auto reader = this->reader();
+      std::vector<int> leaves;
+      for (const int i : indices_of(*schema_, needed)) {
+        add_leaves(reader->manifest().schema_fields[static_cast<std::size_t>(i)], leaves);
+      }
+      const auto table = read_ok(reader->ReadRowGroup(piece, leaves), file_);
+      return with_plain_types(read_ok(table->CombineChunksToBatch(), file_));
     } catch (const parquet::ParquetException& error) {
       throw FormatError(file_.string(), fmt::format("row group {}", piece), error.what(), "it is damaged");
     }
@@ -95,23 +157,27 @@ class IpcFile final : public PieceFile {
   explicit IpcFile(const fs::path& file)
       : file_(file),
         mapped_(map_file(file)),
-        reader_(read_ok(arrow::ipc::RecordBatchFileReader::Open(mapped_), file)) {}
+        reader_(read_ok(arrow::ipc::RecordBatchFileReader::Open(mapped_), file)),
+        schema_(plain_schema(*reader_->schema())) {}
 
-  SchemaPtr schema() const override { return reader_->schema(); }
+  SchemaPtr schema() const override { return schema_; }
   int pieces() const override { return reader_->num_record_batches(); }
   std::uint64_t bytes() const override { return static_cast<std::uint64_t>(arrow_ok(mapped_->GetSize())); }
   Batch read(int piece, const Columns& needed) const override {
     const auto reader = read_ok(arrow::ipc::RecordBatchFileReader::Open(mapped_), file_);  // one of this thread
     const Batch all = read_ok(reader->ReadRecordBatch(piece), file_);
-    const arrow::Status whole = all->Validate();
-    if (!whole.ok()) throw FormatError(file_.string(), fmt::format("batch {}", piece), whole.message());
-    return read_ok(all->SelectColumns(indices_of(*all->schema(), needed)), file_);
+    const Batch chosen = read_ok(all->SelectColumns(indices_of(*all->schema(), needed)), file_);
+    const arrow::Status whole = chosen->ValidateFull();
+    if (!whole.ok())
+      throw FormatError(file_.string(), fmt::format("batch {}", piece), whole.message(), "it is damaged");
+    return with_plain_types(chosen);
   }
 
  private:
   fs::path file_;
   std::shared_ptr<arrow::io::MemoryMappedFile> mapped_;
   std::shared_ptr<arrow::ipc::RecordBatchFileReader> reader_;
+  SchemaPtr schema_;
 };
 
 class PiecesPlan final : public Plan {

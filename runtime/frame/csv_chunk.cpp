@@ -1,6 +1,7 @@
 #include "runtime/frame/csv_chunk.h"
 
 #include <arrow/array.h>
+#include <arrow/csv/chunker.h>
 #include <arrow/csv/invalid_row.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
@@ -37,6 +38,11 @@ std::int64_t rows_before(const CsvFormat& format, std::int64_t end, const fs::pa
   return rows;
 }
 
+std::string shortened(const std::string& value) {
+  constexpr std::size_t kMost = 60;
+  return value.size() <= kMost ? value : value.substr(0, kMost) + "…";
+}
+
 struct Misfit {
   std::int64_t row = 0;
   std::string value;
@@ -64,9 +70,23 @@ std::optional<Misfit> find_misfit(const CsvFormat& format, const CsvBlock& block
   return {};
 }
 
-std::string shortened(const std::string& value) {
-  constexpr std::size_t kMost = 60;
-  return value.size() <= kMost ? value : value.substr(0, kMost) + "…";
+/// Throws: FormatError, when the last row of a file has a quote that is not closed, which Arrow would close there.
+void check_quotes_are_closed(const CsvFormat& format, const CsvBlock& block, const fs::path& file) {
+  if (!format.parse.quoting || block.text().find(format.parse.quote_char) == std::string_view::npos) return;
+  csv::ParseOptions options = format.parse;
+  options.newlines_in_values = true;
+  const auto length_of_rows = [chunker = csv::MakeChunker(options)](const std::shared_ptr<arrow::Buffer>& text) {
+    std::shared_ptr<arrow::Buffer> rows;
+    std::shared_ptr<arrow::Buffer> rest;
+    arrow_ok(chunker->Process(text, &rows, &rest));
+    return rows->size();
+  };
+  const std::int64_t whole = length_of_rows(block.bytes);
+  if (whole == block.bytes->size()) return;
+  const std::string last = std::string(block.text().substr(static_cast<std::size_t>(whole))) + "\n";
+  if (length_of_rows(arrow::Buffer::FromString(last)) != 0) return;
+  throw FormatError(file.string(), fmt::format("row {}", rows_before(format, block.begin + whole, file) + 1),
+                    fmt::format("a quote is opened and never closed: {}", shortened(last.substr(0, last.find('\n')))));
 }
 
 }  // namespace
@@ -91,6 +111,7 @@ std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const Csv
     bad_text = std::string(row.text);
     return csv::InvalidRowResult::Error;
   };
+  if (block.is_last) check_quotes_are_closed(format, block, file);
   auto parser = std::make_unique<csv::BlockParser>(options, columns, 0, kMostRows);
   std::uint32_t parsed = 0;
   const arrow::Status status =
@@ -135,7 +156,7 @@ Batch read_chunk(const CsvFormat& format, const CsvBlock& block, const Columns& 
 }
 
 std::shared_ptr<arrow::DataType> infer_type(const CsvFormat& format, const csv::BlockParser& parser, int column) {
-  for (const char* name : {"int64", "float64", "bool", "date32", "timestamp[s]", "timestamp[ns]"}) {
+  for (const char* name : {"int64", "uint64", "float64", "bool", "date32", "timestamp[s]", "timestamp[ns]"}) {
     const auto type = type_named(name);
     const auto converter = arrow_ok(csv::Converter::Make(type, format.convert));
     const auto array = converter->Convert(parser, column);

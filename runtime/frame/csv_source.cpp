@@ -121,17 +121,33 @@ class CsvPlan final : public Plan {
   std::size_t block_bytes_;
 };
 
-/// Looks at the first rows of the first file: names and types of the columns, and how long a chunk is.
-std::size_t look_at(const fs::path& file, const CsvOptions& options, CsvFormat& format) {
-  CsvBlocks blocks(file, format.parse, kSample);
-  std::optional<CsvBlock> block = blocks.next();
-  if (!block) throw FormatError(file.string(), "row 0", "it is empty: there are no columns");
-  std::vector<std::string> names;
-  if (options.has_header) {
-    names = take_row(format, *block, file);
-    make_unique(names);
+/// The first rows behind the header, of the first file that has any; `names` becomes that header. Where there are none,
+/// a block without rows.
+CsvBlock first_rows(const std::vector<fs::path>& files, const CsvFormat& format, std::vector<std::string>& names,
+                    fs::path& file) {
+  CsvBlock none;
+  for (const fs::path& next : files) {
+    file = next;
+    CsvBlocks blocks(file, format.parse, kSample);
+    std::optional<CsvBlock> block = blocks.next();
+    if (!block) throw FormatError(file.string(), "row 0", "it is empty: there are no columns");
+    if (format.has_header) {
+      names = take_row(format, *block, file);
+      make_unique(names);
+    }
+    if (block->bytes->size() != 0) return *block;
+    none = *block;
+    if (auto rows = blocks.next()) return *rows;  // The first row is longer than the sample.
   }
-  const auto sample = parse_block(format, *block, options.has_header ? static_cast<int>(names.size()) : -1, file);
+  return none;
+}
+
+/// Looks at the first rows: names and types of the columns, and how long a chunk is.
+std::size_t look_at(const std::vector<fs::path>& files, const CsvOptions& options, CsvFormat& format) {
+  std::vector<std::string> names;
+  fs::path file;
+  const CsvBlock block = first_rows(files, format, names, file);
+  const auto sample = parse_block(format, block, options.has_header ? static_cast<int>(names.size()) : -1, file);
   for (int i = static_cast<int>(names.size()); i < sample->num_cols() && !options.has_header; ++i) {
     names.push_back(fmt::format("f{}", i));
   }
@@ -145,7 +161,7 @@ std::size_t look_at(const fs::path& file, const CsvOptions& options, CsvFormat& 
   format.schema = arrow::schema(std::move(fields));
   for (const auto& [name, type] : options.types) (void)index_of_column(*format.schema, name);
   const std::size_t rows = static_cast<std::size_t>(std::max(sample->num_rows(), 1));
-  const std::size_t row_bytes = static_cast<std::size_t>(block->bytes->size()) / rows + 1;
+  const std::size_t row_bytes = static_cast<std::size_t>(block.bytes->size()) / rows + 1;
   const auto chunk_rows = std::min(static_cast<std::size_t>(options.chunk_rows), kLargestChunk);
   return std::clamp(row_bytes * chunk_rows, kSmallestChunk, kLargestChunk);
 }
@@ -156,7 +172,7 @@ PlanPtr csv_source(std::vector<fs::path> files, const CsvOptions& options) {
   require(options.chunk_rows >= 1, "a chunk has at least one row, not {}", options.chunk_rows);
   require(!files.empty(), "there is no file to read");
   auto format = std::make_shared<CsvFormat>(options);
-  const std::size_t block_bytes = look_at(files.front(), options, *format);
+  const std::size_t block_bytes = look_at(files, options, *format);
   return std::make_shared<CsvPlan>(std::move(files), std::move(format), block_bytes);
 }
 

@@ -147,7 +147,7 @@ void Frame::for_each_chunk(const std::function<void(const arrow::RecordBatch&)>&
 }
 
 std::shared_ptr<arrow::Table> Frame::compute(const FrameOptions& options) const {
-  detail::Computation computation(*plan_, options, true);
+  detail::Computation computation(*plan_, options, plan_->has_all_rows());
   const auto table = computation.run().collect(*plan_);
   return detail::arrow_ok(table->SelectColumns(detail::indices_of_columns(*table->schema(), columns())));
 }

@@ -128,9 +128,9 @@ class Frame::Groups {
   /// A row for each group, sorted by the keys: these, and what was asked for. Rows with a null among their keys are in
   /// no group, as in pandas.
   ///
-  /// Types: count is int64; sums of integers are int64, and an error when they are larger; mean and std (of a sample:
-  /// divided by n - 1) are float64; minimum and maximum are the column's own.
-  /// Throws: UsageError for a column that is no number.
+  /// Types: count is int64; sums of integers are int64 (of uint64: uint64), and an error when they are larger; mean and
+  /// std (of a sample: divided by n - 1) are float64; minimum and maximum are the column's own. Throws: UsageError for
+  /// a column that is no number.
   [[nodiscard]] Frame agg(const std::vector<AggregateOf>& aggregates) const;
 
  private:

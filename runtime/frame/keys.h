@@ -1,14 +1,17 @@
 #pragma once
 
 #include <arrow/array.h>
+#include <arrow/compute/api_scalar.h>
 #include <arrow/compute/exec.h>
 #include <arrow/record_batch.h>
+#include <arrow/scalar.h>
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "runtime/frame/arrow_error.h"
 #include "runtime/frame/types.h"
 
 namespace hogpen::detail {
@@ -20,12 +23,19 @@ class KeyColumns {
  public:
   KeyColumns(const arrow::RecordBatch& batch, const std::vector<std::string>& names) {
     std::vector<arrow::Datum> keys;
-    for (const std::string& name : names) keys.emplace_back(batch.GetColumnByName(name));
+    for (const std::string& name : names) keys.push_back(as_key(batch.GetColumnByName(name)));
     batch_ = arrow::compute::ExecBatch(std::move(keys), batch.num_rows());
   }
   [[nodiscard]] arrow::compute::ExecSpan span() const { return arrow::compute::ExecSpan(batch_); }
 
  private:
+  /// The Grouper compares bytes: -0.0 becomes 0.0.
+  static arrow::Datum as_key(const std::shared_ptr<arrow::Array>& column) {
+    if (!arrow::is_floating(column->type_id())) return column;
+    const auto zero = arrow_ok(arrow::MakeScalar(column->type(), 0.0));
+    return arrow_ok(arrow::compute::Add(column, zero));
+  }
+
   arrow::compute::ExecBatch batch_;
 };
 

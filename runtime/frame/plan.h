@@ -49,6 +49,8 @@ class Plan {
   virtual void need_inputs(Run& run) const = 0;
   /// Chunks that have at least the needed columns.
   [[nodiscard]] virtual std::unique_ptr<ChunkStream> open(Run& run) const = 0;
+  /// Whether all that goes in comes out, more or less, so that keeping the inputs costs no more than the result.
+  [[nodiscard]] virtual bool has_all_rows() const noexcept { return true; }
 
  private:
   SchemaPtr schema_;

@@ -10,15 +10,16 @@
 
 namespace hogpen::detail {
 
-/// Throws: UsageError for a column that is not there, or whose type is no tensor's.
+/// Throws: UsageError for a column that is not there, or that has neither numbers nor true and false.
 void check_are_numbers(const arrow::Schema& schema, const std::vector<std::string>& columns);
 
 /// Writes columns of numbers of a chunk side by side, as float32. Shape of `to`: [rows of the chunk, columns].
-/// `first_row`: of the chunk in its Frame, for the message.
+/// `first_row`: of the chunk in its Frame, for the message. `origin`: what each column's values lose before they are
+/// rounded; empty: nothing.
 ///
 /// Throws: UsageError for a missing value.
 void write_rows(const arrow::RecordBatch& chunk, const std::vector<std::string>& columns, std::int64_t first_row,
-                float* to);
+                float* to, std::span<const double> origin = {});
 
 [[noreturn]] void refuse_missing(const std::string& column, std::int64_t row);
 
@@ -27,12 +28,18 @@ void write_rows(const arrow::RecordBatch& chunk, const std::vector<std::string>&
 /// Sharing: one thread at a time. Owns: the numbers.
 class RowBlocks {
  public:
+  /// Of a large number with small differences, as a time, float32 keeps little: with `first_row`, each number is the
+  /// difference to the first one of its column.
+  enum class Origin { zero, first_row };
+
   /// Throws: as check_are_numbers.
-  RowBlocks(const arrow::Schema& schema, std::vector<std::string> columns);
+  RowBlocks(const arrow::Schema& schema, std::vector<std::string> columns, Origin origin = Origin::zero);
 
   /// Throws: as write_rows.
   void append(const arrow::RecordBatch& chunk);
   [[nodiscard]] std::int64_t rows() const noexcept { return rows_; }
+  /// What to add to each column's numbers; empty: nothing.
+  [[nodiscard]] const std::vector<double>& origin() const noexcept { return origin_; }
 
   /// Calls f(std::span<const float>) with the rows of each chunk.
   template <class F>
@@ -56,6 +63,8 @@ class RowBlocks {
   };
 
   std::vector<std::string> columns_;
+  Origin is_from_;
+  std::vector<double> origin_;
   std::vector<Block> blocks_;
   std::int64_t rows_ = 0;
 };

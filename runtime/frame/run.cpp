@@ -26,13 +26,14 @@ class InOrder {
       : chunks_(chunks), change_(change), consume_(consume), most_waiting_(kAheadOfOrder * threads) {}
 
   void work() noexcept {
-    try {
-      while (auto claimed = claim()) deliver(claimed->first, change_(claimed->second()));
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!failure_) failure_ = std::current_exception();
-      is_over_ = true;
-      changed_.notify_all();
+    while (const auto claimed = claim()) {
+      Made made;
+      try {
+        made.value = change_(claimed->second());
+      } catch (...) {
+        made.failure = std::current_exception();
+      }
+      deliver(claimed->first, std::move(made));
     }
   }
   void rethrow() const {
@@ -40,11 +41,21 @@ class InOrder {
   }
 
  private:
+  struct Made {
+    std::shared_ptr<void> value;
+    std::exception_ptr failure;
+  };
+
   std::optional<std::pair<std::size_t, MakeChunk>> claim() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return is_over_ || claimed_ - consumed_ <= most_waiting_; });
     if (is_over_) return {};
-    std::optional<MakeChunk> make = chunks_.claim();
+    std::optional<MakeChunk> make;
+    try {
+      make = chunks_.claim();
+    } catch (...) {
+      make = [failure = std::current_exception()]() -> Batch { std::rethrow_exception(failure); };
+    }
     if (!make) {
       is_over_ = true;
       return {};
@@ -52,24 +63,38 @@ class InOrder {
     return std::pair(claimed_++, std::move(*make));
   }
 
-  /// What comes next is consumed by whoever has made it, and what waited for it too.
-  void deliver(std::size_t number, std::shared_ptr<void> made) {
+  /// What comes next is consumed by whoever has made it, and what waited for it too. So is a failure: one of a chunk
+  /// that nobody comes to need is none.
+  void deliver(std::size_t number, Made made) {
     std::unique_lock lock(mutex_);
+    if (made.failure) is_over_ = true;  // All before it are claimed.
     waiting_.emplace(number, std::move(made));
     if (is_consuming_) return;
     is_consuming_ = true;
-    for (auto next = waiting_.begin(); next != waiting_.end() && next->first == consumed_ && !failure_ && !is_done_;
+    for (auto next = waiting_.begin(); next != waiting_.end() && next->first == consumed_ && !is_done_;
          next = waiting_.begin()) {
-      const std::shared_ptr<void> one = std::move(next->second);
+      const Made one = std::move(next->second);
       waiting_.erase(next);
       lock.unlock();
-      const bool wants_more = consume_(one);
+      std::exception_ptr failure = one.failure;
+      const bool wants_more = !failure && wants_more_after(one.value, failure);
       lock.lock();
       ++consumed_;
+      if (failure) failure_ = failure;
       if (!wants_more) is_done_ = is_over_ = true;
       changed_.notify_all();
     }
     is_consuming_ = false;
+    changed_.notify_all();
+  }
+
+  bool wants_more_after(const std::shared_ptr<void>& value, std::exception_ptr& failure) {
+    try {
+      return consume_(value);
+    } catch (...) {
+      failure = std::current_exception();
+      return false;
+    }
   }
 
   ChunkStream& chunks_;
@@ -79,7 +104,7 @@ class InOrder {
 
   std::mutex mutex_;  // for all below
   std::condition_variable changed_;
-  std::map<std::size_t, std::shared_ptr<void>> waiting_;  // made, but not consumed
+  std::map<std::size_t, Made> waiting_;  // made, but not consumed
   std::size_t claimed_ = 0;
   std::size_t consumed_ = 0;
   bool is_consuming_ = false;

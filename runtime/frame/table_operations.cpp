@@ -45,6 +45,7 @@ class HeadPlan final : public Plan {
  public:
   HeadPlan(PlanPtr input, std::int64_t rows) : Plan(input->schema()), input_(std::move(input)), rows_(rows) {}
 
+  bool has_all_rows() const noexcept override { return false; }
   void need_inputs(Run& run) const override { run.need(*input_, run.needed(*this)); }
   std::unique_ptr<ChunkStream> open(Run& run) const override {
     arrow::RecordBatchVector batches;

@@ -34,8 +34,10 @@ c10::ScalarType dtype_of(const arrow::DataType& type) {
       return c10::ScalarType::Long;
     case arrow::Type::UINT8:
       return c10::ScalarType::Byte;
-    default:
+    case arrow::Type::DOUBLE:
       return c10::ScalarType::Double;
+    default:
+      throw UsageError(fmt::format("a column of {} cannot be a tensor", type.ToString()), "cast it, with with_column");
   }
 }
 
@@ -49,10 +51,10 @@ void check_no_nulls(const arrow::ChunkedArray& column, const std::string& name) 
 
 at::Tensor Frame::to_tensor(const std::string& column, const FrameOptions& options) const {
   detail::check_are_numbers(*schema(), {column});
+  const c10::ScalarType dtype = dtype_of(*schema()->GetFieldByName(column)->type());
   const auto table = select({column}).compute(options);
   const auto& chunks = table->column(0);
   check_no_nulls(*chunks, column);
-  const c10::ScalarType dtype = dtype_of(*chunks->type());
   if (chunks->length() == 0) return at::empty({0}, dtype);
   const auto array =
       chunks->num_chunks() == 1 ? chunks->chunk(0) : detail::arrow_ok(arrow::Concatenate(chunks->chunks()));

@@ -9,6 +9,7 @@ import subprocess
 import unittest
 
 import hogpen
+import pandas
 
 
 class FrameCommand(hogpen.CommandTest):
@@ -54,6 +55,10 @@ class FrameCommand(hogpen.CommandTest):
     def test_types_delimiters_and_headers_are_as_said(self):
         found = self.frame("--type=key=string", "--head=1")
         self.assertEqual(found["rows"][0][0], str(self.rows[0][0]))
+        found = self.frame("--type=key=int32", "--type=value=float32", "--head=1")
+        self.assertEqual(found["rows"][0], self.rows[0])
+        result = self.succeed("frame", "--select", "text", "--type", "key=int32", "in.csv", "--head=1", "--json")
+        self.assertEqual(json.loads(result.stdout)["rows"], [self.rows[0][2:]])
         (self.directory / "in.txt").write_text("1;2\n3;4\n")
         result = self.succeed("frame", "in.txt", "--delimiter=;", "--no-header", "--json")
         self.assertEqual(json.loads(result.stdout), {"columns": ["f0", "f1"], "rows": [[1, 2], [3, 4]]})
@@ -129,6 +134,14 @@ class TrainingOnTables(hogpen.CommandTest):
                 for end in ("csv", "parquet")]
         self.assertEqual(runs[0]["loss"], runs[1]["loss"])
 
+    def test_texts_of_pandas_and_large_numbers_are_learned_from(self):
+        rows = pandas.DataFrame({"time": [1_700_000_000 + 10 * row[3] + row[3] / 8 for row in self.rows],
+                                 "is_ant": [row[3] == 0 for row in self.rows], "kind": [row[2] for row in self.rows]})
+        for name, table in (("in", rows), ("categories", rows.astype({"kind": "category"}))):
+            table.to_parquet(self.directory / f"{name}.parquet")
+            result = self.train(f"--data={name}.parquet", "--label=kind", f"--run-dir={name}")
+            self.assertGreater(result["accuracy"], 0.99)
+
     def test_other_rows_are_scaled_as_those_that_were_trained_on(self):
         result = self.train("--data=in.csv", "--features=size,noise", "--label=kind", "--run-dir=run")
         of_one_kind = [row for row in self.rows if row[2] == "cat"][:50]
@@ -161,6 +174,8 @@ class TrainingOnTables(hogpen.CommandTest):
         refuse("--data=gaps.csv", "--label=y", says="the column 'a' has no value in row 2")
         self.write("many.csv", ["a", "y"], [[1, f"c{i}"] for i in range(257)])
         refuse("--data=many.csv", "--label=y", says="the label 'y' has more than 256 values")
+        self.write("nan.csv", ["a", "y"], [[1, 0], [2, 1], [3, 0], [4, 1], ["nan", 0]])  # a row to test on
+        refuse("--data=nan.csv", "--label=y", says="the feature 'a' is NaN, infinite or too large for float32 in row 5")
         self.write("unlabelled.csv", ["a", "y"], [[1, 0], [2, ""]] * 5)
         refuse("--data=unlabelled.csv", "--label=y", says="the column 'y' has no value in row 2")
         self.write("few.csv", ["a", "b", "y"], [[1, 2, 0]] * 4)

@@ -1,6 +1,8 @@
 // What Frame promises beside its results, which frame_test.py compares with those of pandas and polars.
 #include <arrow/array.h>
 #include <arrow/builder.h>
+#include <arrow/io/memory.h>
+#include <arrow/ipc/writer.h>
 #include <arrow/record_batch.h>
 #include <arrow/table.h>
 #include <gtest/gtest.h>
@@ -64,6 +66,14 @@ TEST_F(FrameApi, HeadReadsNoMoreThanItNeeds) {
   EXPECT_THROW((void)frame.compute(), FormatError);
 }
 
+TEST_F(FrameApi, WhatHeadDoesNotNeedMayBeBad) {
+  Executor executor({.place = Place::threads, .threads = 4});
+  const std::string text = rows(5'000) + "no number,1\n";
+  const Frame frame = Frame::read_csv(write(text), {.chunk_rows = 3'000, .types = {{"a", "int64"}}});
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(frame.head(5).compute({.executor = &executor})->num_rows(), 5);
+  for (int i = 0; i < 5; ++i) EXPECT_THROW((void)frame.compute({.executor = &executor}), FormatError);
+}
+
 TEST_F(FrameApi, OnlyTheColumnsThatAreNeededAreConverted) {
   std::string text = rows(200'000);
   text += "7,no number\n";
@@ -82,6 +92,8 @@ TEST_F(FrameApi, ACommonInputIsReadOnceWhereAllOfItStaysInMemory) {
   EXPECT_EQ(last.total_bytes, size);
   both.write_csv(directory_ / "out.csv", options);
   EXPECT_EQ(last.total_bytes, 2 * size) << "chunks are not kept where they only go by";
+  EXPECT_EQ(both.head(3).compute(options)->num_rows(), 3);
+  EXPECT_EQ(last.total_bytes, 2 * size) << "nor for a head";
 }
 
 TEST_F(FrameApi, ChunksAreVisitedInTheOrderOfTheirRows) {
@@ -148,6 +160,38 @@ TEST_F(FrameApi, WhatIsNoTensorIsRefused) {
   expect_throw<UsageError>("'a' has no value in row 501", [&] { (void)late.to_tensor("a"); });
   expect_throw<UsageError>("'a' has no value in row 501",
                            [&] { (void)late.to_tensor(std::vector<std::string>{"b", "a"}); });
+}
+
+TEST_F(FrameApi, NoDamagedByteOfAnIpcFileKillsTheProcess) {
+  arrow::Int64Builder numbers;
+  arrow::StringBuilder texts;
+  arrow::ListBuilder lists(arrow::default_memory_pool(), std::make_shared<arrow::Int64Builder>());
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(numbers.Append(i).ok() && texts.Append(std::to_string(i)).ok() && lists.Append().ok());
+    auto& inner = static_cast<arrow::Int64Builder&>(*lists.value_builder());
+    ASSERT_TRUE(i % 3 == 0 || inner.Append(i).ok());
+  }
+  const arrow::ArrayVector columns = {*numbers.Finish(), *texts.Finish(), *lists.Finish()};
+  arrow::FieldVector fields;
+  for (const auto& column : columns) fields.push_back(arrow::field(fmt::format("c{}", fields.size()), column->type()));
+  const auto batch = arrow::RecordBatch::Make(arrow::schema(fields), 40, columns);
+  const auto stream = *arrow::io::BufferOutputStream::Create();
+  const auto writer = *arrow::ipc::MakeFileWriter(stream, batch->schema());
+  ASSERT_TRUE(writer->WriteRecordBatch(*batch).ok() && writer->Close().ok());
+  const std::string whole = (*stream->Finish())->ToString();
+  const std::string file = directory_ / "in.arrow";
+  int refused = 0;
+  for (std::size_t place = 0; place < whole.size(); ++place) {
+    std::string bad = whole;
+    bad[place] = static_cast<char>(bad[place] ^ (1 << place % 8));
+    std::ofstream(file, std::ios::binary) << bad;
+    try {
+      Frame::read_ipc(file).write_parquet(directory_ / "out.parquet");
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, static_cast<int>(whole.size() / 5));
 }
 
 TEST_F(FrameApi, ExpressionsAreCheckedWhenTheyAreNoted) {

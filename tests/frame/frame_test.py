@@ -101,6 +101,9 @@ class ReadCsv(FrameTest):
     def test_large_integers_keep_each_digit(self):
         numbers = [2**53 + 1, -(2**63), 2**63 - 1]
         self.assert_read("a\n" + "".join(f"{n}\n" for n in numbers), {"a": numbers})
+        numbers = [0, 2**63, 2**63 + 1, 2**64 - 1]
+        path = self.file("a\n" + "".join(f"{n}\n" for n in numbers))
+        self.assert_same(self.compute("read", path, "groupby", "a", "a:count"), {"a": numbers, "a_count": [1] * 4})
 
     def test_nan_and_infinity_are_numbers(self):
         found = self.compute("read", self.file("a\n1.5\nnan\ninf\n-inf\n"))["a"].to_pylist()
@@ -168,6 +171,24 @@ class ReadCsv(FrameTest):
                 self.refuse("chunk-rows", chunk_rows, "read", self.file("a,b\n" + good + bad + good),
                             says=["in.csv", "row 101", "2 columns"])
 
+    def test_a_quote_that_is_not_closed_is_named(self):
+        rows = [f"{i},t{i}" for i in range(2000)]
+        rows[100] = '100,"open'
+        says = ["in.csv: row 101", "a quote is opened and never closed: 100,\"open"]
+        for end in ("", "\n"):
+            path = self.file("\n".join(["a,b", *rows]) + end)
+            self.refuse("chunk-rows", 50, "read", path, says=says)
+            self.refuse("read", path, says=says)
+        for last in ('1,"x"', '1,"x""y"', '1,"x\ny"', '1,""'):
+            self.assertEqual(self.compute("read", self.file("a,b\n" + last)), self.compute("read", self.file("a,b\n" + last + "\n")))
+
+    def test_the_first_rows_may_be_in_a_later_file_or_long(self):
+        self.file("a,s\n", "day-0.csv")
+        self.file("a,s\n1,x\n", "day-1.csv")
+        self.assert_same(self.compute("read", self.directory / "day-*.csv"), {"a": [1], "s": ["x"]})
+        text = "x" * 1_500_000
+        self.assert_same(self.compute("read", self.file(f"a,s\n1,{text}\n2,y\n")), {"a": [1, 2], "s": [text, "y"]})
+
     def test_what_cannot_be_read(self):
         self.refuse("read", self.directory / "no.csv", says=["no.csv", "No such file"])
         self.refuse("read", self.file(""), says="it is empty")
@@ -196,6 +217,29 @@ class OtherFiles(FrameTest):
             self.refuse("read", self.file(bad, "in.parquet"), says="in.parquet")
         for bad in (b"", b"ARROW1", bytes(1000)):
             self.refuse("read", self.file(bad, "in.arrow"), says="in.arrow")
+
+    def test_columns_of_structs_do_not_shift_the_others(self):
+        rows = pyarrow.table({"s": [{"x": i, "y": 10 * i} for i in range(5)], "a": list(range(5)), "b": [i / 2 for i in range(5)]})
+        path = self.directory / "in.parquet"
+        pyarrow.parquet.write_table(rows, path)
+        for columns in (["a"], ["s"], ["b", "s"], ["s", "a", "b"]):
+            self.assertEqual(self.compute("read", path, "select", ",".join(columns)), rows.select(columns))
+
+    def test_texts_are_texts_however_they_are_stored(self):
+        rows = pandas.DataFrame({"k": pandas.Categorical(list("xyxzx")), "t": list("edcba"), "v": range(5)})
+        rows.to_parquet(self.directory / "in.parquet")
+        polars.from_pandas(rows).write_ipc(self.directory / "in.arrow")
+        different = pyarrow.schema([("k", pyarrow.dictionary(pyarrow.int8(), pyarrow.string())), ("v", pyarrow.int64())])
+        with pyarrow.parquet.ParquetWriter(self.directory / "parts.parquet", different) as out:
+            for names in (["x", "y"], ["z", "x"]):
+                out.write_table(pyarrow.table([pyarrow.array(names).dictionary_encode().cast(different.field("k").type), [1, 2]], schema=different))
+        expected = {"k": ["x", "y", "z"], "v_sum": [6, 1, 3]}
+        for name in ("in.parquet", "in.arrow"):
+            self.assert_same(self.compute("read", self.directory / name, "groupby", "k", "v:sum"), expected)
+            found = self.compute("read", self.directory / name, "sort", "t")
+            self.assertEqual(found["t"].to_pylist(), list("abcde"))
+        found = self.compute("read", self.directory / "parts.parquet", "groupby", "k", "v:sum")
+        self.assert_same(found, {"k": ["x", "y", "z"], "v_sum": [3, 2, 1]})
 
     def test_a_csv_file_comes_back_as_it_was_written(self):
         path = self.table(["i", "f", "s"], [[1, 0.1, 'a"b'], ["", 1e300, "x\ny"], [-3, "", ""]])
@@ -273,6 +317,12 @@ class Groups(FrameTest):
         found = self.compute("chunk-rows", 50, "read", path, "groupby", "k", "f:std")["f_std"].to_pylist()
         for k in (0, 1):
             self.assertAlmostEqual(found[k], frame[frame["k"] == k]["f"].std(), delta=1e-7)
+
+    def test_both_zeros_are_one_key(self):
+        path = self.table(["k", "v"], [[0.0, 1], [-0.0, 2], [1.5, 3]])
+        self.compare(path, ["k"], ["v"])
+        found = self.compute("read", path, "merge", path, "k", "left")
+        self.assertEqual(found.num_rows, len(pandas.read_csv(path).merge(pandas.read_csv(path), on="k", how="left")))
 
     def test_nan_is_what_polars_makes_of_it(self):
         path = self.file("k,f\n1,nan\n1,2.5\n2,nan\n3,1.0\n")
