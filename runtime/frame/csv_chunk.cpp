@@ -6,6 +6,7 @@
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
 
+#include <charconv>
 #include <limits>
 #include <optional>
 
@@ -41,6 +42,12 @@ std::int64_t rows_before(const CsvFormat& format, std::int64_t end, const fs::pa
 std::string shortened(const std::string& value) {
   constexpr std::size_t kMost = 60;
   return value.size() <= kMost ? value : value.substr(0, kMost) + "…";
+}
+
+bool is_real(const std::string& text) {
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
 }
 
 struct Misfit {
@@ -146,8 +153,8 @@ Batch read_chunk(const CsvFormat& format, const CsvBlock& block, const Columns& 
           file.string(),
           fmt::format("row {}, column '{}'", rows_before(format, block.begin, file) + misfit->row + 1, field->name()),
           fmt::format("'{}' is no {}", shortened(misfit->value), field->type()->ToString()),
-          fmt::format("the first rows look like {}; if others may come, say the column's type: {}=string",
-                      field->type()->ToString(), field->name()));
+          fmt::format("the first rows look like {}; if others may come, say the column's type: {}={}",
+                      field->type()->ToString(), field->name(), is_real(misfit->value) ? "float64" : "string"));
     }
     fields.push_back(field);
     arrays.push_back(*std::move(array));

@@ -5,6 +5,7 @@
 #include <arrow/table.h>
 #include <glob.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -37,14 +38,16 @@ void prepare_arrow() {
 
 /// Throws: UsageError when there is none.
 std::vector<fs::path> files_of(const std::string& pattern) {
-  std::error_code error;
-  if (fs::exists(pattern, error)) return {pattern};  // Its name may look like a pattern.
+  struct ::stat status{};
+  const int trouble = ::stat(pattern.c_str(), &status) == 0 ? 0 : errno;
+  if (trouble == 0 && S_ISDIR(status.st_mode)) throw SystemError(fmt::format("open {}", pattern), EISDIR);
+  if (trouble == 0) return {pattern};  // Its name may look like a pattern.
   ::glob_t found{};
   const int result = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &found);
   std::vector<fs::path> files;
   if (result == 0) files.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   ::globfree(&found);
-  if (files.empty()) throw SystemError(fmt::format("open {}", pattern), ENOENT);
+  if (files.empty()) throw SystemError(fmt::format("open {}", pattern), trouble);
   return files;
 }
 

@@ -54,6 +54,7 @@ class InOrder {
     try {
       make = chunks_.claim();
     } catch (...) {
+      is_over_ = true;
       make = [failure = std::current_exception()]() -> Batch { std::rethrow_exception(failure); };
     }
     if (!make) {

@@ -191,6 +191,10 @@ class ReadCsv(FrameTest):
 
     def test_what_cannot_be_read(self):
         self.refuse("read", self.directory / "no.csv", says=["no.csv", "No such file"])
+        (self.directory / "dir.csv").mkdir()
+        self.refuse("read", self.directory / "dir.csv", says=["dir.csv", "Is a directory"])
+        self.refuse("read", self.file("") / "in.csv", says="Not a directory")
+        self.refuse("type", "a=int64", "read", self.file("a\n1\n2.5\n"), says="a=float64")
         self.refuse("read", self.file(""), says="it is empty")
         self.refuse("type", "c=int64", "read", self.file("a,b\n1,2\n"), says=["no column 'c'", "a, b"])
         self.refuse("type", "a=int65", "read", self.file("a,b\n1,2\n"), says=["no type 'int65'", "int64"])
