@@ -31,7 +31,7 @@ class KeyColumns {
  private:
   /// The Grouper compares bytes: -0.0 becomes 0.0.
   static arrow::Datum as_key(const std::shared_ptr<arrow::Array>& column) {
-    if (!arrow::is_floating(column->type_id())) return column;
+    if (column->type_id() != arrow::Type::FLOAT && column->type_id() != arrow::Type::DOUBLE) return column;
     const auto zero = arrow_ok(arrow::MakeScalar(column->type(), 0.0));
     return arrow_ok(arrow::compute::Add(column, zero));
   }
