@@ -18,8 +18,8 @@ NamedData open_table(const DataChoice& choice) {
 
 Command add_frame(CLI::App& program) {
   CLI::App* parser = program.add_subcommand("frame", "Look at, group and convert tables (not in this build)");
-  parser->allow_extras();
-  return {parser, [](const Arguments&) -> int { no_arrow("`hogpen frame`"); }};
+  parser->preparse_callback([](std::size_t) { no_arrow("`hogpen frame`"); });  // whatever its options are
+  return {parser, {}};
 }
 
 }  // namespace hogpen
