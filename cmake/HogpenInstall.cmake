@@ -1,6 +1,6 @@
 # `cmake --install`: the command, and a package for `find_package(hogpen)` with the targets hogpen::kernels,
-# hogpen::base, hogpen::runtime and hogpen::models, and hogpen::frame and hogpen::tables where Arrow is. Headers keep their places below include/hogpen, so that a consumer writes
-# #include "runtime/memory/arena.h" as hogpen itself does.
+# hogpen::base, hogpen::runtime and hogpen::models, and hogpen::frame and hogpen::tables where Arrow is. Headers keep
+# their places below include/hogpen, so that a consumer writes #include "runtime/memory/arena.h" as hogpen itself does.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 set(hogpen_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hogpen)

@@ -74,16 +74,16 @@ class Labels {
   }
 
   void append(const arrow::RecordBatch& chunk) {
-    const auto encoded = detail::arrow_ok(arrow::compute::DictionaryEncode(chunk.GetColumnByName(name_))).make_array();
+    const auto column = chunk.GetColumnByName(name_);
+    detail::check_no_nulls(*column, name_, static_cast<std::int64_t>(labels_.size()));
+    const auto encoded = detail::arrow_ok(arrow::compute::DictionaryEncode(column)).make_array();
     const auto& values = static_cast<const arrow::DictionaryArray&>(*encoded);
     const auto texts = detail::arrow_ok(arrow::compute::Cast(*values.dictionary(), arrow::utf8()));
     std::vector<std::optional<std::uint8_t>> classes(static_cast<std::size_t>(texts->length()));
     for (std::int64_t i = 0; i < values.length(); ++i) {
-      const auto row = static_cast<std::int64_t>(labels_.size());
-      if (values.IsNull(i)) detail::refuse_missing(name_, row);
       const std::int64_t value = values.GetValueIndex(i);
       auto& known = classes[static_cast<std::size_t>(value)];
-      if (!known) known = class_of(static_cast<const arrow::StringArray&>(*texts).GetString(value), row);
+      if (!known) known = class_of(static_cast<const arrow::StringArray&>(*texts).GetString(value));
       labels_.push_back(*known);
     }
   }
@@ -105,10 +105,11 @@ class Labels {
   [[nodiscard]] const std::vector<std::uint8_t>& labels() const noexcept { return labels_; }
 
  private:
-  std::uint8_t class_of(const std::string& text, std::int64_t row) {
+  /// Of the next row.
+  std::uint8_t class_of(const std::string& text) {
     if (const auto found = classes_.find(text); found != classes_.end()) return found->second;
     if (is_known_ && (have_names_ || !is_class(text))) {
-      throw FormatError(pattern_, fmt::format("row {}", row + 1),
+      throw FormatError(pattern_, fmt::format("row {}", labels_.size() + 1),
                         fmt::format("the label '{}' is none of those that were trained on", text));
     }
     if (is_known_) return static_cast<std::uint8_t>(std::stoul(text));

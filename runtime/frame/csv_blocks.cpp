@@ -79,6 +79,14 @@ struct CsvBlocks::State {
     return rows->size();
   }
 
+  /// Where the last row of a file begins, if a quote of it is not closed: -1 for none.
+  std::int64_t open_row(const std::shared_ptr<arrow::Buffer>& bytes) const {
+    const std::int64_t whole = whole_rows(bytes);
+    if (whole == bytes->size()) return -1;
+    const std::string last = arrow::SliceBuffer(bytes, whole)->ToString() + "\n";
+    return whole_rows(arrow::Buffer::FromString(last)) == 0 ? position + whole : -1;
+  }
+
   fs::path file;
   char quote;
   std::size_t block_bytes;
@@ -107,7 +115,8 @@ std::optional<CsvBlock> CsvBlocks::next() {
     if (ahead->size() == 0) return {};
     const std::int64_t length = is_end ? ahead->size() : state_->whole_rows(ahead);
     if (length == 0) continue;
-    const CsvBlock block = {arrow::SliceBuffer(ahead, 0, length), state_->position, is_end};
+    const CsvBlock block = {arrow::SliceBuffer(ahead, 0, length), state_->position, is_end,
+                            is_end ? state_->open_row(ahead) : -1};
     state_->take(length);
     return block;
   }

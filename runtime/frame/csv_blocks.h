@@ -15,8 +15,9 @@ namespace hogpen::detail {
 /// Whole rows of a CSV file.
 struct CsvBlock {
   std::shared_ptr<arrow::Buffer> bytes;
-  std::int64_t begin = 0;  ///< where in the file, decompressed
-  bool is_last = false;    ///< its last row may have no end of line
+  std::int64_t begin = 0;      ///< where in the file, decompressed
+  bool is_last = false;        ///< its last row may have no end of line
+  std::int64_t open_row = -1;  ///< where, likewise, a row begins whose quote is not closed before the file ends; or -1
 
   [[nodiscard]] std::string_view text() const { return std::string_view(*bytes); }
 };

@@ -1,7 +1,6 @@
 #include "runtime/frame/csv_chunk.h"
 
 #include <arrow/array.h>
-#include <arrow/csv/chunker.h>
 #include <arrow/csv/invalid_row.h>
 #include <arrow/record_batch.h>
 #include <arrow/type.h>
@@ -77,25 +76,6 @@ std::optional<Misfit> find_misfit(const CsvFormat& format, const CsvBlock& block
   return {};
 }
 
-/// Throws: FormatError, when the last row of a file has a quote that is not closed, which Arrow would close there.
-void check_quotes_are_closed(const CsvFormat& format, const CsvBlock& block, const fs::path& file) {
-  if (!format.parse.quoting || block.text().find(format.parse.quote_char) == std::string_view::npos) return;
-  csv::ParseOptions options = format.parse;
-  options.newlines_in_values = true;
-  const auto length_of_rows = [chunker = csv::MakeChunker(options)](const std::shared_ptr<arrow::Buffer>& text) {
-    std::shared_ptr<arrow::Buffer> rows;
-    std::shared_ptr<arrow::Buffer> rest;
-    arrow_ok(chunker->Process(text, &rows, &rest));
-    return rows->size();
-  };
-  const std::int64_t whole = length_of_rows(block.bytes);
-  if (whole == block.bytes->size()) return;
-  const std::string last = std::string(block.text().substr(static_cast<std::size_t>(whole))) + "\n";
-  if (length_of_rows(arrow::Buffer::FromString(last)) != 0) return;
-  throw FormatError(file.string(), fmt::format("row {}", rows_before(format, block.begin + whole, file) + 1),
-                    fmt::format("a quote is opened and never closed: {}", shortened(last.substr(0, last.find('\n')))));
-}
-
 }  // namespace
 
 CsvFormat::CsvFormat(const CsvOptions& options)
@@ -108,6 +88,13 @@ CsvFormat::CsvFormat(const CsvOptions& options)
   convert.quoted_strings_can_be_null = false;
 }
 
+void refuse_open_row(const CsvFormat& format, const CsvBlock& block, const fs::path& file) {
+  const std::string_view row = block.text().substr(static_cast<std::size_t>(block.open_row - block.begin));
+  throw FormatError(
+      file.string(), fmt::format("row {}", rows_before(format, block.open_row, file) + 1),
+      fmt::format("a quote is opened and never closed: {}", shortened(std::string(row.substr(0, row.find('\n'))))));
+}
+
 std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const CsvBlock& block, int columns,
                                               const fs::path& file) {
   std::optional<csv::InvalidRow> bad;
@@ -118,7 +105,7 @@ std::unique_ptr<csv::BlockParser> parse_block(const CsvFormat& format, const Csv
     bad_text = std::string(row.text);
     return csv::InvalidRowResult::Error;
   };
-  if (block.is_last) check_quotes_are_closed(format, block, file);
+  if (block.open_row >= 0) refuse_open_row(format, block, file);
   auto parser = std::make_unique<csv::BlockParser>(options, columns, 0, kMostRows);
   std::uint32_t parsed = 0;
   const arrow::Status status =

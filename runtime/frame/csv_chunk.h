@@ -28,9 +28,12 @@ struct CsvFormat {
   bool has_header;
 };
 
+/// Throws: FormatError with the row of the block's `open_row`: Arrow would close its quote at the end of the file.
+[[noreturn]] void refuse_open_row(const CsvFormat& format, const CsvBlock& block, const std::filesystem::path& file);
+
 /// Parses a block. `columns` is how many there must be; -1 takes as many as the first row has.
 ///
-/// Throws: FormatError with the number of the row that has others.
+/// Throws: FormatError with the number of the row that has others, or a quote that is not closed.
 [[nodiscard]] std::unique_ptr<arrow::csv::BlockParser> parse_block(const CsvFormat& format, const CsvBlock& block,
                                                                    int columns, const std::filesystem::path& file);
 

@@ -22,6 +22,7 @@ constexpr std::size_t kLargestChunk = std::size_t{1} << 28;
 
 /// The texts of the first row, which is taken out of the block.
 std::vector<std::string> take_row(const CsvFormat& format, CsvBlock& block, const fs::path& file) {
+  if (block.open_row == block.begin) refuse_open_row(format, block, file);
   arrow::csv::BlockParser parser(format.parse, -1, -1, 1);
   std::uint32_t parsed = 0;
   const arrow::Status status = parser.ParseFinal(block.text(), &parsed);

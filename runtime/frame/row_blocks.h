@@ -10,18 +10,21 @@
 
 namespace hogpen::detail {
 
+/// Throws: UsageError, which says that such a column is no tensor.
+[[noreturn]] void refuse_type(const arrow::Field& column);
+/// Throws: UsageError for a missing value, with its row. `first_row`: of these values in their Frame.
+void check_no_nulls(const arrow::Array& values, const std::string& column, std::int64_t first_row);
+
 /// Throws: UsageError for a column that is not there, or that has neither numbers nor true and false.
 void check_are_numbers(const arrow::Schema& schema, const std::vector<std::string>& columns);
 
 /// Writes columns of numbers of a chunk side by side, as float32. Shape of `to`: [rows of the chunk, columns].
-/// `first_row`: of the chunk in its Frame, for the message. `origin`: what each column's values lose before they are
-/// rounded; empty: nothing.
+/// `first_row`: of the chunk in its Frame. `origin`: what each column's values lose before they are rounded; empty:
+/// nothing.
 ///
-/// Throws: UsageError for a missing value.
+/// Throws: as check_no_nulls.
 void write_rows(const arrow::RecordBatch& chunk, const std::vector<std::string>& columns, std::int64_t first_row,
                 float* to, std::span<const double> origin = {});
-
-[[noreturn]] void refuse_missing(const std::string& column, std::int64_t row);
 
 /// Columns of numbers side by side, as float32, of chunks that come one after the other.
 ///
@@ -63,8 +66,8 @@ class RowBlocks {
   };
 
   std::vector<std::string> columns_;
-  Origin is_from_;
-  std::vector<double> origin_;
+  bool has_origin_;
+  std::vector<double> origin_;  // empty until the first row has come
   std::vector<Block> blocks_;
   std::int64_t rows_ = 0;
 };

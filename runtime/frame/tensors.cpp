@@ -5,7 +5,6 @@
 #include <arrow/array.h>
 #include <arrow/array/concatenate.h>
 #include <arrow/record_batch.h>
-#include <arrow/scalar.h>
 #include <arrow/table.h>
 
 #include <algorithm>
@@ -16,12 +15,13 @@
 #include "runtime/frame/computation.h"
 #include "runtime/frame/frame.h"
 #include "runtime/frame/row_blocks.h"
+#include "runtime/frame/types.h"
 
 namespace hogpen {
 namespace {
 
-c10::ScalarType dtype_of(const arrow::DataType& type) {
-  switch (type.id()) {
+c10::ScalarType dtype_of(const arrow::Field& column) {
+  switch (column.type()->id()) {
     case arrow::Type::FLOAT:
       return c10::ScalarType::Float;
     case arrow::Type::INT8:
@@ -37,24 +37,21 @@ c10::ScalarType dtype_of(const arrow::DataType& type) {
     case arrow::Type::DOUBLE:
       return c10::ScalarType::Double;
     default:
-      throw UsageError(fmt::format("a column of {} cannot be a tensor", type.ToString()), "cast it, with with_column");
-  }
-}
-
-void check_no_nulls(const arrow::ChunkedArray& column, const std::string& name) {
-  for (std::int64_t row = 0; column.null_count() != 0 && row < column.length(); ++row) {
-    if (!detail::arrow_ok(column.GetScalar(row))->is_valid) detail::refuse_missing(name, row);
+      detail::refuse_type(column);
   }
 }
 
 }  // namespace
 
 at::Tensor Frame::to_tensor(const std::string& column, const FrameOptions& options) const {
-  detail::check_are_numbers(*schema(), {column});
-  const c10::ScalarType dtype = dtype_of(*schema()->GetFieldByName(column)->type());
+  const c10::ScalarType dtype = dtype_of(*schema()->field(detail::index_of_column(*schema(), column)));
   const auto table = select({column}).compute(options);
   const auto& chunks = table->column(0);
-  check_no_nulls(*chunks, column);
+  std::int64_t first_row = 0;
+  for (const auto& chunk : chunks->chunks()) {
+    detail::check_no_nulls(*chunk, column, first_row);
+    first_row += chunk->length();
+  }
   if (chunks->length() == 0) return at::empty({0}, dtype);
   const auto array =
       chunks->num_chunks() == 1 ? chunks->chunk(0) : detail::arrow_ok(arrow::Concatenate(chunks->chunks()));

@@ -156,6 +156,8 @@ TEST_F(FrameApi, WhatIsNoTensorIsRefused) {
   expect_throw<UsageError>("'s' cannot be a tensor: it is string", [&] { (void)frame.to_tensor("s"); });
   expect_throw<UsageError>("'n' has no value in row 1", [&] { (void)frame.to_tensor("n"); });
   EXPECT_EQ(frame.filter(!col("n").is_null()).to_tensor("n").numel(), 1);
+  const Frame unsigned_short = Frame::read_csv(write("a\n1\n"), {.types = {{"a", "uint16"}}});
+  expect_throw<UsageError>("'a' cannot be a tensor: it is uint16", [&] { (void)unsigned_short.to_tensor("a"); });
   const Frame late = Frame::read_csv(write(rows(500) + ",1\n"), {.chunk_rows = 7});
   expect_throw<UsageError>("'a' has no value in row 501", [&] { (void)late.to_tensor("a"); });
   expect_throw<UsageError>("'a' has no value in row 501",

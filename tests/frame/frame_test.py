@@ -179,6 +179,7 @@ class ReadCsv(FrameTest):
             path = self.file("\n".join(["a,b", *rows]) + end)
             self.refuse("chunk-rows", 50, "read", path, says=says)
             self.refuse("read", path, says=says)
+        self.refuse("read", self.file('a,"b\n1,2\n'), says=["in.csv: row 0", 'never closed: a,"b'])
         for last in ('1,"x"', '1,"x""y"', '1,"x\ny"', '1,""'):
             self.assertEqual(self.compute("read", self.file("a,b\n" + last)), self.compute("read", self.file("a,b\n" + last + "\n")))
 
